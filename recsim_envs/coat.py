@@ -1,0 +1,89 @@
+"""``recsim/Coat-v0``: coat shopping."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from recsim_envs.dataset import Dataset
+from recsim_envs.envs import RecommenderEnv, RecommenderVectorEnv
+from recsim_envs.prepare import data_folder, load_ratings
+from recsim_envs.shoppers import ShopperSimulator, item_distances
+
+
+class CoatEnv(RecommenderEnv):
+    """A shopper is shown one coat after another, and leaves when two of them are too alike.
+
+    ## Description
+    290 users and 300 coats of Schnabel et al., "Recommendations as Treatments" (ICML 2016). A user
+    rates each recommended coat from 1 to 5. Variety keeps the user: a coat that users rate
+    much as one of those just shown ends the session. This is the CoatEnv of EasyRL4Rec (SIGIR
+    2024), whose published results the WSDM 2025 paper's baselines repeat.
+
+    ## Action Space
+    `Discrete(n_items)`: the coat to recommend. `action_masks()` returns the allowed coats,
+    `(n_items,)` booleans.
+
+    ## Observation Space
+    A dict of
+    - `user`: `Discrete(n_users)`,
+    - `history`: `Box(0, n_items, (12,), int32)`: the last 12 recommended coats, newest last, padded
+      on the left with `n_items`; all padding at first.
+
+    ## Starting State
+    A uniformly drawn user who has seen nothing.
+
+    ## Rewards
+    The user's rating of the coat, from 1 to 5. `split="test"`: the completed rating matrix.
+    `split="train"`: the mean of five DeepFM models fitted on the self-selected ratings.
+
+    ## Episode End
+    - Termination: from the second step on, when the distance `D_ij = ||M[:, i] - M[:, j]||_2` of
+      the completed ratings' columns is below 6 between the coat and one of the last 7 recommended.
+      Repeating a coat within 7 steps therefore ends the session.
+    - Truncation: after 30 steps.
+
+    ## Information
+    `item`, `distinct` (share of distinct coats in the session), `nearest` (distance to the most
+    alike recent coat; infinite at first).
+
+    ## Arguments
+    ```python
+    gym.make("recsim/Coat-v0", data="replica", split="train", window="exact")
+    ```
+    - `data`: "replica" (synthetic, inside the package) or a name given to `recsim prepare`.
+    - `split`: "train" or "test": whose rewards.
+    - `window`: "exact": the last 7 coats count. "easyrl4rec": as EasyRL4Rec computes it, with a
+      slice whose negative start forgets early coats in the first 7 steps.
+    - `leave_distance`, `n_recent`, `max_steps`: 6, 7 and 30, EasyRL4Rec's settings.
+    - `leaves`: False keeps every user to the cap.
+    - `repeats`: "allow" or "mask".
+
+    ## Version History
+    - v0: first version.
+    """
+
+    def __init__(self, render_mode: str | None = None, **arguments: Any) -> None:
+        super().__init__(load_shopper_simulator(1, **arguments), render_mode)
+
+
+class CoatVectorEnv(RecommenderVectorEnv):
+    """``num_envs`` shoppers of :class:`CoatEnv`."""
+
+    def __init__(self, num_envs: int = 1, render_mode: str | None = None, **arguments: Any) -> None:
+        super().__init__(load_shopper_simulator(num_envs, **arguments), render_mode)
+
+
+def load_shopper_simulator(
+    n: int,
+    *,
+    data: str = "replica",
+    split: Literal["train", "test"] = "train",
+    **rule: Any,
+) -> ShopperSimulator:
+    """Builds a simulator from prepared data; arguments as on :class:`CoatEnv`'s page."""
+    if split not in ("train", "test"):
+        raise ValueError(f"split={split!r}: use 'train' or 'test'")
+    folder = data_folder(data, "coat")
+    ratings = load_ratings(folder)
+    distance = item_distances(ratings["test"])
+    return ShopperSimulator(n, Dataset.load(folder), ratings[split], distance, **rule)

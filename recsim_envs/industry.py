@@ -1,0 +1,60 @@
+"""``recsim/Industry-v0``: a shop for industrial and scientific supplies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recsim_envs.envs import RecommenderEnv, RecommenderVectorEnv
+from recsim_envs.sessions import load_session_simulator
+
+
+class IndustryEnv(RecommenderEnv):
+    """A customer is shown one product after another, and goes elsewhere when bored.
+
+    ## Description
+    The dynamics of `recsim/LFM-v0` on purchases of Amazon's category Industrial and Scientific: the
+    session starts with one product that a customer bought, a reward model learned from purchase
+    sequences says how well each recommended product fits, and each one that pleases too little
+    costs patience. Like LFM-v0 it is a reconstruction of the environment of the WSDM 2025 paper.
+
+    ## Action Space
+    `Discrete(n_items)`: the product to recommend. `action_masks()` returns the allowed products,
+    `(n_items,)` booleans.
+
+    ## Observation Space
+    `Box(0, n_items, (12,), int32)`: the last 12 products, newest last, padded on the left with
+    `n_items`.
+
+    ## Starting State
+    The first product of a sequence drawn uniformly from the split.
+
+    ## Rewards
+    `r = 5 * sigmoid(score(history, product))`, from 0 to 5.
+
+    ## Episode End
+    - Termination: the patience, 10 at first, falls by `clip(2 - r, 0, 2)` at each step; the
+      customer leaves when it is below 1.
+    - Truncation: after 12 steps.
+
+    ## Information
+    `item`, `distinct`, `probability` and `patience`, as in LFM-v0.
+
+    ## Arguments
+    Those of `recsim/LFM-v0`: `data`, `split`, `test_model`, `user_model`, `patience`, `max_steps`,
+    `leaves`, `repeats`.
+
+    ## Version History
+    - v0: first version.
+    """
+
+    def __init__(self, render_mode: str | None = None, **arguments: Any) -> None:
+        simulator = load_session_simulator(1, "industry", "products", **arguments)
+        super().__init__(simulator, render_mode)
+
+
+class IndustryVectorEnv(RecommenderVectorEnv):
+    """``num_envs`` customers of :class:`IndustryEnv`, with one reward-model call a step."""
+
+    def __init__(self, num_envs: int = 1, render_mode: str | None = None, **arguments: Any) -> None:
+        simulator = load_session_simulator(num_envs, "industry", "products", **arguments)
+        super().__init__(simulator, render_mode)

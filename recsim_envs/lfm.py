@@ -1,0 +1,76 @@
+"""``recsim/LFM-v0``: music sessions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recsim_envs.envs import RecommenderEnv, RecommenderVectorEnv
+from recsim_envs.sessions import load_session_simulator
+
+
+class LFMEnv(RecommenderEnv):
+    """A listener hears one recommended track after another, and stops when bored.
+
+    ## Description
+    A session starts with one track of a real (or replica) listening history. At each step the agent
+    recommends a track. A reward model, learned from listening histories, says how well it fits what
+    was heard so far. Each recommendation that pleases too little costs the listener patience; when
+    the patience is used up, the listener leaves. The environment is a reconstruction of the one
+    in "Large Language Model driven Policy Exploration for Recommender Systems" (WSDM 2025), whose
+    paper gives no formula: the rule below is the one that fits the paper's published figures, and
+    may not be its authors' own.
+
+    ## Action Space
+    `Discrete(n_items)`: the track to recommend. `action_masks()` returns the allowed tracks,
+    `(n_items,)` booleans: all, or with `repeats="mask"` those not yet recommended in the session.
+
+    ## Observation Space
+    `Box(0, n_items, (12,), int32)`: the last 12 tracks, newest last. The left is padded with
+    `n_items`, so that an id in the history equals the action that recommends it.
+
+    ## Starting State
+    The first track of a sequence drawn uniformly from the split.
+
+    ## Rewards
+    `r = 5 * sigmoid(score(history, track))`, from 0 to 5. A uniformly random policy gets about 0.4
+    a step. `user_model="hac"` and `"kuaisim"` give the rewards of those simulators instead: see
+    `recsim_envs.sessions.SessionSimulator`.
+
+    ## Episode End
+    - Termination: the patience, 10 at first, falls by `clip(2 - r, 0, 2)` at each step; the
+      listener leaves when it is below 1.
+    - Truncation: after 12 steps.
+
+    ## Information
+    `step` returns `item` (the track just recommended), `distinct` (share of distinct tracks in the
+    session, from 0 to 1), `probability` (`sigmoid(score)`) and `patience`.
+
+    ## Arguments
+    ```python
+    gym.make("recsim/LFM-v0", data="replica", split="train", user_model="reconstruction")
+    ```
+    - `data`: "replica" (synthetic, inside the package) or a name given to `recsim prepare`.
+    - `split`: "train": start tracks and reward model from 80% of the sequences. "test": start
+      tracks from the other 20%, and another reward model.
+    - `test_model`: "all": the test split's model is fitted on all sequences, with another seed.
+      "disjoint": on the held-out 20% alone, as HAC does.
+    - `user_model`: "reconstruction", "hac" or "kuaisim".
+    - `patience`: the initial patience; None is the user model's own.
+    - `max_steps`: the length cap.
+    - `leaves`: False keeps every listener to the cap. Pre-training with a judge uses it, so that no
+      listener's departure tells the agent anything.
+    - `repeats`: "allow" or "mask".
+
+    ## Version History
+    - v0: first version.
+    """
+
+    def __init__(self, render_mode: str | None = None, **arguments: Any) -> None:
+        super().__init__(load_session_simulator(1, "lfm", "music", **arguments), render_mode)
+
+
+class LFMVectorEnv(RecommenderVectorEnv):
+    """``num_envs`` listeners of :class:`LFMEnv`, with one reward-model call a step."""
+
+    def __init__(self, num_envs: int = 1, render_mode: str | None = None, **arguments: Any) -> None:
+        super().__init__(load_session_simulator(num_envs, "lfm", "music", **arguments), render_mode)
