@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 Scenario = Literal["music", "products", "clothes"]
 Frame = pl.DataFrame | Mapping[str, Sequence[Any]] | Any
-"""A polars frame, a dict of columns, or anything with pandas' ``to_dict("list")``."""
+"""A polars frame, a dict of columns, or a pandas frame."""
 IntArray = NDArray[np.int64]
 OPTIONAL_COLUMNS = ("user", "rating", "time", "split")
 
@@ -63,8 +63,6 @@ class Dataset:
         if self.users is not None:
             _require(self.users, ("user_id", "text"), "users")
             _require(self.interactions, ("user",), "interactions")
-        if self.interactions.is_empty():
-            raise DataError("interactions is empty: nothing can be learned from it")
         _require_range(self.interactions["item"], len(self.items), "interactions.item", "items")
         if self.users is not None:
             _require_range(self.interactions["user"], len(self.users), "interactions.user", "users")
@@ -198,6 +196,8 @@ class Dataset:
         _require(events, ("item_id",), "interactions")
         sequence_id = "sequence_id" if "sequence_id" in events.columns else "user_id"
         _require(events, (sequence_id,), "interactions")
+        if events.is_empty():
+            raise DataError("interactions is empty: nothing can be learned from it")
 
         events = events.with_columns(
             item=_row_numbers(events["item_id"], item_table["item_id"], "item_id"),
@@ -236,7 +236,10 @@ class Dataset:
 def _to_polars(table: Frame) -> pl.DataFrame:
     if isinstance(table, pl.DataFrame):
         return table
-    return pl.DataFrame(table if isinstance(table, Mapping) else table.to_dict("list"))
+    if isinstance(table, Mapping):
+        return pl.DataFrame(table)
+    # pandas marks what is missing as NaN, in columns of text too.
+    return pl.DataFrame(table.astype(object).where(table.notna(), None).to_dict("list"))
 
 
 def _with_text(table: pl.DataFrame, columns: list[str]) -> pl.DataFrame:

@@ -77,7 +77,7 @@ class RecommenderVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
 class RecommenderEnv(gym.Env[Any, np.int64]):
     """One user: the same dynamics as :class:`RecommenderVectorEnv`, with a batch of one."""
 
-    metadata = {"render_modes": ["ansi"]}
+    metadata = {"render_modes": ["ansi"], "render_fps": 1}
 
     def __init__(self, simulator: Simulator, render_mode: str | None = None) -> None:
         if render_mode not in (None, *self.metadata["render_modes"]):

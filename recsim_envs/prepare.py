@@ -163,12 +163,14 @@ def _prepare_sequences(
     }
     models = {}
     for name, (sequences, fit_seed) in fits.items():
+        # A smaller part is passed over more often, so that each model gets as many updates.
+        passes = max(1, round(epochs * len(fits["train"][0]) / len(sequences)))
         model = fit_reward_model(
             sequences,
             dataset.n_items,
             seed=fit_seed,
             embedding_dim=embedding_dim,
-            epochs=epochs,
+            epochs=passes,
             progress=f"reward model {name}",
         )
         # Half precision halves the files; what was stored is what is measured and used.
@@ -179,7 +181,7 @@ def _prepare_sequences(
             "fitted_on_sequences": len(sequences),
             "seed": fit_seed,
             "embedding_dim": embedding_dim,
-            "epochs": epochs,
+            "epochs": passes,
             "held_out_last_items": evaluate_reward_model(stored, measured),
         }
     return {"models": models}

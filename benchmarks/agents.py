@@ -1,0 +1,86 @@
+"""The agents of the comparison, built alike: same encoder, same text features, same budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3 import A2C, DQN
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import VecEnv
+
+from ialp_agents import AIALP, IALP, PG, SASRecActorCriticPolicy, SASRecExtractor
+
+ONLINE_AGENTS = ("DQN", "PG", "A2C", "A-iALP_ft", "A-iALP_ap")
+GAMMA = 0.9
+"""Discount factor of every agent (not given in the paper)."""
+
+
+def make_ialp(env: VecEnv, features: NDArray[np.float32], updates_a_step: int, seed: int) -> IALP:
+    """IALP for pre-training with a judge."""
+    return IALP(
+        "SASRecPolicy",
+        env,
+        gamma=GAMMA,
+        gradient_steps=updates_a_step,
+        policy_kwargs={"features_extractor_kwargs": {"item_features": features}},
+        seed=seed,
+        device="cpu",
+    )
+
+
+def make_online_agent(
+    name: str,
+    env: VecEnv,
+    features: NDArray[np.float32],
+    pretrained: Path,
+    updates_a_step: int,
+    seed: int,
+) -> BaseAlgorithm:
+    """One of :data:`ONLINE_AGENTS` on an environment of users.
+
+    Args:
+        name: which.
+        env: the users.
+        features: (n_items, d) text features that the item embeddings start from.
+        pretrained: folder of the pre-trained iALP policy, read by the A-iALP agents.
+        updates_a_step: gradient steps after each step of all users, for the agents with a replay
+            buffer; PG and A2C update once a rollout.
+        seed: of the agent.
+    """
+    extractor: dict[str, Any] = {"features_extractor_kwargs": {"item_features": features}}
+    common: dict[str, Any] = {"gamma": GAMMA, "seed": seed, "device": "cpu"}
+    if name == "DQN":
+        is_dict = hasattr(env.observation_space, "spaces")
+        return DQN(
+            "MultiInputPolicy" if is_dict else "MlpPolicy",
+            env,
+            learning_rate=1e-3,
+            buffer_size=100_000,
+            learning_starts=500,
+            batch_size=256,
+            train_freq=1,
+            gradient_steps=updates_a_step,
+            target_update_interval=500,
+            exploration_fraction=0.5,
+            policy_kwargs={
+                "features_extractor_class": SASRecExtractor,
+                "net_arch": [],
+                **extractor,
+            },
+            **common,
+        )
+    if name == "PG":
+        return PG(SASRecActorCriticPolicy, env, policy_kwargs=extractor, **common)
+    if name == "A2C":
+        return A2C(SASRecActorCriticPolicy, env, policy_kwargs=extractor, **common)
+    return AIALP.from_pretrained(
+        pretrained,
+        env,
+        scheme="ft" if name == "A-iALP_ft" else "ap",
+        train_freq=1,
+        gradient_steps=updates_a_step,
+        **common,
+    )

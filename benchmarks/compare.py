@@ -1,0 +1,322 @@
+"""The paper's comparison: pre-train with a judge, go online, compare with agents from scratch.
+
+    python -m benchmarks.compare --env recsim/Industry-v0
+
+pre-trains iALP with the judge on ``split="train"`` (nobody leaves, no user's reward is seen), lets
+DQN, PG, A2C and both A-iALP agents learn online from the users of ``split="train"``, and plays each
+of them on ``split="test"`` before (e = 0) and after. Every cell (agent x seed) is one JSON record;
+a cell whose record exists with the same settings is not computed again.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import VecMonitor
+from tqdm import tqdm
+
+from benchmarks.agents import ONLINE_AGENTS, make_ialp, make_online_agent
+from benchmarks.evaluation import Sessions, make_users, play, reference_policies
+from benchmarks.report import Record, interval, plot_curves, print_table
+from llm_oracle import LLMOracleVectorEnv, PopularityJudge, TfidfJudge
+from llm_oracle.judge import Judge
+from recsim_envs.dataset import Dataset
+from recsim_envs.sb3 import BatchedVecEnv
+from recsim_envs.text import text_features
+
+CURVE_POINTS = 10
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One comparison; the defaults are the demo's budget, minutes on two cores.
+
+    Attributes:
+        env: recsim/LFM-v0, recsim/Industry-v0 or recsim/Coat-v0.
+        data: "replica" or a name given to `recsim prepare`.
+        judge: "smollm2" (the embedded language model), "tfidf", "popularity", or what transformers
+            loads: a folder or a hub name.
+        k: candidates a verdict (the paper: 10).
+        verdicts: judge calls for pre-training.
+        updates_per_verdict: gradient steps of the pre-training for each verdict.
+        online_steps: recommendations to users of the training split, for each agent.
+        updates_per_step: gradient steps for each online recommendation (replay agents).
+        users: users that an agent serves at once.
+        sessions: test sessions of a final result.
+        stochastic: play the test sessions with the agents' random policies instead of the greedy.
+        seeds: number of seeds, from 0 on.
+        workers: processes that train agents.
+        output: folder of the records, curves and policies.
+    """
+
+    env: str = "recsim/Industry-v0"
+    data: str = "replica"
+    judge: str = "smollm2"
+    k: int = 10
+    verdicts: int = 640
+    updates_per_verdict: float = 1.0
+    online_steps: int = 10_000
+    updates_per_step: float = 0.125
+    users: int = 16
+    sessions: int = 1000
+    stochastic: bool = False
+    seeds: int = 1
+    workers: int = 2
+    output: Path = Path("runs/compare")
+
+    @property
+    def folder(self) -> Path:
+        """Where this environment and data set's records go."""
+        return self.output / f"{self.env.split('/')[-1]}_{self.data}"
+
+
+def main(settings: Settings) -> None:
+    """Runs or resumes the comparison and reports it."""
+    settings.folder.mkdir(parents=True, exist_ok=True)
+    dataset = make_users(settings.env, 1, data=settings.data).dataset
+    print(dataset)
+    seeds = range(settings.seeds)
+    for seed in seeds:
+        run_cell(settings, "iALP", seed)
+    cells = [(agent, seed) for seed in seeds for agent in ("references", *ONLINE_AGENTS)]
+    with ProcessPoolExecutor(settings.workers, get_context("spawn")) as pool:
+        jobs = [pool.submit(run_cell, settings, *cell) for cell in cells]
+        for job in tqdm(as_completed(jobs), total=len(jobs), desc="agents", unit="cell"):
+            job.result()
+    order = ("references", *ONLINE_AGENTS[:3], "iALP", *ONLINE_AGENTS[3:])
+    records: list[Record] = []
+    for agent in order:
+        for seed in seeds:
+            records += json.loads(record_file(settings, agent, seed).read_text())["rows"]
+    kind = "REPLICA (synthetic data)" if dataset.replica else f"{dataset.name} (real data)"
+    title = f"{settings.env}, {kind} {dataset.hash}, judge {settings.judge}, test split"
+    print_table(records, title)
+    curves = settings.folder / "curves.png"
+    plot_curves(records, title, curves)
+    print(f"records and curves in {settings.folder}")
+
+
+def record_file(settings: Settings, agent: str, seed: int) -> Path:
+    """The file of one cell's record."""
+    return settings.folder / f"{agent}_seed{seed}.json"
+
+
+def run_cell(settings: Settings, agent: str, seed: int) -> None:
+    """Computes one cell and writes its record, unless it is there already."""
+    file = record_file(settings, agent, seed)
+    about: Record = {
+        "settings": _what_counts(settings),
+        "data_hash": make_users(settings.env, 1, data=settings.data).dataset.hash,
+    }
+    if file.is_file():
+        done = json.loads(file.read_text())
+        if all(done[key] == value for key, value in about.items()):
+            return
+    torch.set_num_threads(1)
+    start = time.perf_counter()
+    if agent == "references":
+        rows = play_references(settings, seed)
+    elif agent == "iALP":
+        rows = [pretrain(settings, seed)]
+    else:
+        rows = [learn_online(settings, agent, seed)]
+    about |= {
+        "revision": _git_revision(),
+        "versions": _versions(),
+        "wall_s": round(time.perf_counter() - start, 1),
+        "rows": rows,
+    }
+    partial = file.with_suffix(".partial")
+    partial.write_text(json.dumps(about, indent=1) + "\n")
+    partial.replace(file)
+
+
+def pretrain(settings: Settings, seed: int) -> Record:
+    """Pre-trains iALP with the judge (Algorithm 1) and saves the policy.
+
+    The users of this environment never leave: a departure would tell the agent something of the
+    users' rewards, and this is the phase without users.
+    """
+    users = make_users(
+        settings.env, settings.users, data=settings.data, split="train", leaves=False
+    )
+    # The judges' libraries use what is idle: nothing else runs during pre-training.
+    torch.set_num_threads(settings.workers)
+    judge = make_judge(settings.judge, users.dataset, seed)
+    env = VecMonitor(BatchedVecEnv(LLMOracleVectorEnv(users, judge, k=settings.k)))
+    updates = max(1, round(settings.users * settings.updates_per_verdict))
+    model = make_ialp(env, text_features(users.dataset), updates, seed)
+    model.learn(settings.verdicts, progress_bar=True)
+    model.save_pretrained(pretrained_folder(settings, seed))
+    env.close()
+    row = _row("iALP", seed, e0=evaluate(settings, model, seed))
+    # The judge's own measure, in its own units: verdicts that named an item, not rewards of users.
+    row["judge_pick_rate"] = float(np.mean([e["r"] / e["l"] for e in model.ep_info_buffer or []]))
+    row["judge"] = judge.name
+    return row
+
+
+def learn_online(settings: Settings, agent: str, seed: int) -> Record:
+    """Lets one agent learn from the users of the training split."""
+    users = make_users(settings.env, settings.users, data=settings.data, split="train")
+    env = VecMonitor(BatchedVecEnv(users))
+    updates = max(1, round(settings.users * settings.updates_per_step))
+    model = make_online_agent(
+        agent,
+        env,
+        text_features(users.dataset),
+        pretrained_folder(settings, seed),
+        updates,
+        seed,
+    )
+    curve = TestCurve(settings, seed)
+    before = evaluate(settings, model, seed)
+    model.learn(settings.online_steps, callback=curve)
+    after = evaluate(settings, model, seed)
+    first = {"steps": 0, "reward": float(before.reward.mean())}
+    return _row(agent, seed, e0=before, online=after, curve=[first, *curve.points])
+
+
+def play_references(settings: Settings, seed: int) -> list[Record]:
+    """Plays the reference policies on the test split."""
+    rows = []
+    # The oracle scores the whole catalogue for each user: fewer of them keep it in memory.
+    users = make_users(settings.env, min(settings.sessions, 500), data=settings.data, split="test")
+    for name, act in reference_policies(users, seed).items():
+        rows.append(_row(name, seed, reference=play(users, act, seed=10_000 + seed)))
+    return rows
+
+
+def evaluate(
+    settings: Settings, model: BaseAlgorithm, seed: int, sessions: int | None = None
+) -> Sessions:
+    """Plays test sessions; every agent of a seed meets the same users."""
+    users = make_users(
+        settings.env, sessions or settings.sessions, data=settings.data, split="test"
+    )
+    return play(
+        users,
+        lambda observations: model.predict(observations, deterministic=not settings.stochastic)[0],
+        seed=10_000 + seed,
+    )
+
+
+def make_judge(name: str, dataset: Dataset, seed: int) -> Judge:
+    """Builds a judge by name; only a language model needs the extra ``llm``."""
+    if name == "tfidf":
+        return TfidfJudge(dataset)
+    if name == "popularity":
+        train, _ = dataset.split()
+        taken = np.concatenate([dataset.sequences[s] for s in train])
+        return PopularityJudge(dataset, np.bincount(taken, minlength=dataset.n_items))
+    from llm_oracle.transformers_judge import TransformersJudge
+
+    return TransformersJudge(dataset, name, seed=seed)
+
+
+def pretrained_folder(settings: Settings, seed: int) -> Path:
+    """Where the pre-trained policy of a seed is kept."""
+    return settings.folder / f"iALP_seed{seed}"
+
+
+class TestCurve(BaseCallback):
+    """Plays test sessions at even distances while an agent learns."""
+
+    __test__ = False  # its name is no test's
+
+    def __init__(self, settings: Settings, seed: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.seed = seed
+        self.points: list[dict[str, float]] = []
+
+    def _on_step(self) -> bool:
+        due = (len(self.points) + 1) * self.settings.online_steps / CURVE_POINTS
+        if self.num_timesteps >= due:
+            n = max(100, self.settings.sessions // 4)
+            played = evaluate(self.settings, self.model, self.seed, n)
+            reward = float(played.reward.mean())
+            self.points.append({"steps": self.num_timesteps, "reward": reward})
+        return True
+
+
+def _row(
+    agent: str,
+    seed: int,
+    *,
+    e0: Sessions | None = None,
+    online: Sessions | None = None,
+    reference: Sessions | None = None,
+    curve: list[dict[str, float]] | None = None,
+) -> Record:
+    results = {"e = 0": e0, "online": online, "reference": reference}
+    return {
+        "agent": agent,
+        "seed": seed,
+        "results": {when: s and _summary(s) for when, s in results.items()},
+        "curve": curve or [],
+    }
+
+
+def _summary(sessions: Sessions) -> Record:
+    per_session = {
+        "reward": sessions.reward,
+        "length": sessions.length,
+        "distinct": sessions.distinct,
+    }
+    summary: Record = {
+        name: {"mean": float(values.mean()), "interval": interval(values.tolist())}
+        for name, values in per_session.items()
+    }
+    # A ratio of means: its interval comes from resampling whole sessions.
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(len(sessions.length), size=(2000, len(sessions.length)))
+    ratios = sessions.reward[drawn].sum(axis=1) / sessions.length[drawn].sum(axis=1)
+    summary["average_reward"] = {
+        "mean": sessions.average_reward,
+        "interval": np.percentile(ratios, [2.5, 97.5]).tolist(),
+    }
+    summary["n_sessions"] = len(sessions.length)
+    return summary
+
+
+def _what_counts(settings: Settings) -> dict[str, Any]:
+    """The settings that decide a cell's result."""
+    free = ("seeds", "workers", "output")
+    return {key: value for key, value in asdict(settings).items() if key not in free}
+
+
+def _git_revision() -> str:
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    result = subprocess.run(
+        command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
+    return result.stdout.strip() or "unknown"
+
+
+def _versions() -> dict[str, str]:
+    names = ("recsim-ialp", "torch", "numpy", "gymnasium", "stable-baselines3", "transformers")
+    versions = {}
+    for name in names:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings))

@@ -1,0 +1,95 @@
+"""Turns the records of a comparison into the paper's table and learning curves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import bootstrap
+
+Record = dict[str, Any]
+MEASURES = ("reward", "length", "average_reward", "distinct")
+
+
+def interval(values: list[float], seed: int = 0) -> tuple[float, float]:
+    """95% bootstrap interval of the mean (BCa, scipy); (nan, nan) for fewer than two values."""
+    if len(values) < 2 or np.ptp(values) == 0:
+        return (float("nan"), float("nan")) if len(values) < 2 else (values[0], values[0])
+    result = bootstrap((np.asarray(values),), np.mean, rng=np.random.default_rng(seed))
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+def print_table(records: list[Record], title: str, console: Console | None = None) -> None:
+    """Prints Return, Length and R_avg of every agent, before and after learning online.
+
+    With several seeds the interval is a 95% bootstrap over the seeds' means; with one seed it is
+    over that seed's sessions, and says nothing about other seeds.
+
+    Args:
+        records: of all cells.
+        title: above the table.
+        console: where to; default standard output.
+    """
+    n_seeds = len({record["seed"] for record in records})
+    over = f"{n_seeds} seeds" if n_seeds > 1 else "the sessions of 1 seed"
+    table = Table(
+        title=title, caption=f"[..] 95% bootstrap interval over {over}; R_avg = Return / Length"
+    )
+    for column in ("agent", "when", "Return", "Length", "R_avg", "distinct"):
+        table.add_column(column, justify="left" if column in ("agent", "when") else "right")
+    section = ""
+    for agent in dict.fromkeys(record["agent"] for record in records):
+        for when in ("e = 0", "online", "reference"):
+            cells = [r["results"][when] for r in records if r["agent"] == agent]
+            cells = [cell for cell in cells if cell is not None]
+            if not cells:
+                continue
+            if section and (when == "reference") != (section == "reference"):
+                table.add_section()
+            section = when
+            table.add_row(agent, when, *(_cell(cells, measure) for measure in MEASURES))
+    (console or Console(width=110)).print(table)
+
+
+def _cell(cells: list[Record], measure: str) -> str:
+    mean = float(np.mean([cell[measure]["mean"] for cell in cells]))
+    if len(cells) > 1:
+        low, high = interval([cell[measure]["mean"] for cell in cells])
+    else:
+        low, high = cells[0][measure]["interval"]
+    digits = 3 if measure in ("average_reward", "distinct") else 2
+    if measure == "distinct" or not np.isfinite(low):
+        return f"{mean:.{digits}f}"
+    return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def plot_curves(records: list[Record], title: str, file: Path) -> None:
+    """Draws each agent's mean test Return against its online steps, one thin line a seed."""
+    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    agents = [r["agent"] for r in records if r["curve"]]
+    for color, agent in enumerate(dict.fromkeys(agents)):
+        runs = [r["curve"] for r in records if r["agent"] == agent]
+        steps = [point["steps"] for point in runs[0]]
+        values = np.array([[point["reward"] for point in run] for run in runs])  # (seeds, points)
+        if len(runs) > 1:
+            axes.plot(steps, values.T, color=f"C{color}", alpha=0.25, linewidth=0.8)
+        axes.plot(steps, values.mean(axis=0), color=f"C{color}", label=agent, marker=".")
+    styles = ("--", ":", "-.", (0, (1, 3)))
+    references = [r for r in records if r["results"]["reference"] or r["agent"] == "iALP"]
+    for style, agent in zip(styles, dict.fromkeys(r["agent"] for r in references), strict=False):
+        if agent == "score-greedy oracle":
+            continue  # far above: it would flatten the curves
+        shown = [r["results"] for r in references if r["agent"] == agent]
+        means = [(x["reference"] or x["e = 0"])["reward"]["mean"] for x in shown]
+        axes.axhline(float(np.mean(means)), color="gray", linestyle=style, linewidth=1, label=agent)
+    axes.set(title=title, xlabel="online steps", ylabel="Return on the test split")
+    axes.legend(fontsize="small", ncols=2)
+    figure.savefig(file, dpi=150)
+    plt.close(figure)

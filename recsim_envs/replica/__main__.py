@@ -1,0 +1,28 @@
+"""Builds the replicas that the package ships, reward models included (``make replicas``)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import tyro
+
+from recsim_envs.prepare import REPLICAS, prepare
+from recsim_envs.replica import generate_coat, generate_industry, generate_lfm
+
+
+def main(seed: int = 0) -> None:
+    """Generates all three and fits their models; some minutes.
+
+    Args:
+        seed: of the generators and of everything fitted.
+    """
+    torch.set_num_threads(1)
+    coat, truth = generate_coat(seed)
+    prepare(coat, REPLICAS / "coat", truth=truth.astype(np.float32), seed=seed)
+    # Half the width of real data's models: these are part of every download.
+    prepare(generate_industry(seed), REPLICAS / "industry", seed=seed, embedding_dim=32)
+    prepare(generate_lfm(seed), REPLICAS / "lfm", seed=seed, embedding_dim=32)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

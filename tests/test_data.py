@@ -1,0 +1,230 @@
+"""Datasets, importers, prepared folders and the command line."""
+
+import json
+import sys
+
+import numpy as np
+import polars as pl
+import pytest
+
+from recsim_envs import cli
+from recsim_envs.dataset import DataError, Dataset
+from recsim_envs.importers import import_coat, import_tables
+from recsim_envs.prepare import REPLICAS, data_home, load_reward_model, prepare
+from recsim_envs.ratings import factorise, fit_deepfm, rating_rmse
+from recsim_envs.reward_model import (
+    calibration_error,
+    cut_windows,
+    evaluate_reward_model,
+    fit_reward_model,
+)
+
+ITEMS = {"item_id": ["x", "y", "z"], "title": ["one", "two", ""], "brand": ["A", None, "C"]}
+
+
+def test_from_frame_numbers_ids_and_sorts_by_time():
+    events = {"user_id": [7, 7, 3], "item_id": ["z", "x", "y"], "time": [20, 10, 5]}
+    dataset = Dataset.from_frame("shop", events, ITEMS, text=["title", "brand"])
+    assert [s.tolist() for s in dataset.sequences] == [[1], [0, 2]]
+    assert dataset.items["text"].to_list() == ["one, A", "two", "C"]
+    assert dataset.popularity.tolist() == [1, 1, 1]
+    assert "real" in repr(dataset)
+
+
+def test_from_frame_reads_pandas():
+    pandas = pytest.importorskip("pandas")
+    events = pandas.DataFrame({"sequence_id": [1, 1], "item_id": ["y", "x"]})
+    dataset = Dataset.from_frame("shop", events, pandas.DataFrame(ITEMS), text="title")
+    assert dataset.sequences[0].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"events": {"user_id": [1], "item": ["x"]}}, ["interactions", "'item_id'", "rename"]),
+        ({"events": {"user_id": [1], "item_id": ["q"]}}, ["row 0", "'q'", "drop"]),
+        ({"events": {"item_id": ["x"]}}, ["'user_id'"]),
+        ({"items": {**ITEMS, "item_id": ["x", "x", "z"]}}, ["'x'", "more than once"]),
+        ({"text": "name"}, ["items", "'name'", "title"]),
+        ({"scenario": "films"}, ["'films'", "music"]),
+        ({"events": {"user_id": [], "item_id": []}}, ["empty"]),
+    ],
+)
+def test_bad_tables_are_named(change, words):
+    arguments = {"events": {"user_id": [1], "item_id": ["x"]}, "items": ITEMS, "text": "title"}
+    arguments |= change
+    with pytest.raises(DataError) as error:
+        Dataset.from_frame(
+            "shop",
+            arguments.pop("events"),
+            arguments.pop("items"),
+            **arguments,
+        )
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_saved_dataset_comes_back_with_its_hash(chains, tmp_path):
+    chains.save(tmp_path / "d")
+    again = Dataset.load(tmp_path / "d")
+    assert again.items.equals(chains.items)
+    assert again.interactions.equals(chains.interactions)
+    assert again.hash == chains.hash
+    del again.__dict__["hash"]
+    assert again.hash == chains.hash, "the hash is of the content"
+    other = Dataset.from_frame("o", {"user_id": [1], "item_id": ["x"]}, ITEMS, text="title")
+    assert other.hash != chains.hash
+    (tmp_path / "d" / "items.parquet").unlink()
+    with pytest.raises(DataError, match="items.parquet"):
+        Dataset.load(tmp_path / "d")
+
+
+def test_split_is_80_20_and_disjoint(chains):
+    train, held_out = chains.split(seed=1)
+    assert len(held_out) == 40
+    assert sorted([*train, *held_out]) == list(range(200))
+    assert not np.array_equal(held_out, chains.split(seed=2)[1])
+
+
+def test_windows_hold_every_transition_once():
+    sequences = [np.arange(5), np.arange(5, 18), np.array([18])]
+    windows = cut_windows(sequences, n_items=20, history_length=4)
+    pairs = [
+        (int(h), int(t))
+        for history, target in zip(windows["history"], windows["target"], strict=True)
+        for h, t in zip(history, target, strict=True)
+        if t != 20
+    ]
+    assert sorted(pairs) == [(i, i + 1) for i in [*range(4), *range(5, 17)]]
+
+
+def test_reward_model_learns_the_rings(chains):
+    train, held_out = chains.split()
+    sequences = chains.sequences
+    fit = {"seed": 0, "embedding_dim": 16, "epochs": 60}
+    model = fit_reward_model([sequences[i] for i in train], chains.n_items, **fit)
+    figures = evaluate_reward_model(model, [sequences[i] for i in held_out])
+    assert figures["hr_at_10"] == 1.0
+    # A negative is the true item once in 20, and no model can rank an item above itself.
+    assert figures["auc"] > 0.95
+    again = fit_reward_model([sequences[i] for i in train], chains.n_items, **fit)
+    assert evaluate_reward_model(again, [sequences[i] for i in held_out]) == figures
+
+
+def test_calibration_error_by_hand():
+    probability = np.array([0.25, 0.25, 0.85, 0.85], dtype=np.float32)
+    assert calibration_error(probability, np.array([0, 0, 1, 1])) == pytest.approx(0.2)
+    assert calibration_error(probability, np.array([0, 1, 1, 1])) == pytest.approx(0.2)
+
+
+def test_factorisation_recovers_a_matrix_of_low_rank():
+    rng = np.random.default_rng(0)
+    truth = 3 + rng.normal(size=(40, 2)) @ rng.normal(size=(2, 30)) * 0.6
+    user, item = np.nonzero(rng.random((40, 30)) < 0.5)
+    seen = pl.DataFrame({"user": user, "item": item, "rating": np.clip(truth, 1, 5)[user, item]})
+    predicted = factorise(seen, (40, 30), rank=2, ridge=0.1)
+    assert np.sqrt(np.mean((predicted - np.clip(truth, 1, 5)) ** 2)) < 0.15
+
+
+def test_coat_importer_agrees_with_the_tidy_tables(real_data):
+    raw = import_coat(real_data / "raw" / "coat", "coat")
+    tidy = import_tables(real_data / "coat", "coat")
+    assert (raw.n_users, raw.n_items, len(raw.interactions)) == (290, 300, 11_600)
+    by = ["user", "item", "split"]
+    columns = [*by, "rating"]
+    a, b = (d.interactions.select(columns).cast({"rating": pl.Int64}).sort(by) for d in (raw, tidy))
+    assert a.equals(b)
+    for table, other in ((raw.items, tidy.items), (raw.users, tidy.users)):
+        assert table["text"].equals(other["text"])
+    assert raw.items["text"][1] == "men's blue insulated jacket"
+    assert raw.users["text"][0].startswith("a woman aged 20-30 from a urban area, very")
+
+
+def test_deepfm_beats_constant_and_factorisation_on_random_ratings(real_data):
+    dataset = import_coat(real_data / "raw" / "coat", "coat")
+    rated = dataset.interactions
+    train, test = (rated.filter(pl.col("split") == s) for s in ("train", "test"))
+    shape = (dataset.n_users, dataset.n_items)
+    deepfm = rating_rmse(fit_deepfm(dataset, train, seed=0, n_models=1), test)
+    constant = rating_rmse(np.full(shape, train["rating"].mean(), np.float32), test)
+    assert deepfm < rating_rmse(factorise(train, shape), test) < constant
+
+
+def test_prepare_writes_all_or_nothing(chains, tmp_path, monkeypatch):
+    card = prepare(chains, tmp_path / "chains", embedding_dim=8, epochs=2)
+    assert json.loads((tmp_path / "chains" / "card.json").read_text()) == card
+    assert set(card["models"]) == {"train", "test", "test_disjoint"}
+    model = load_reward_model(tmp_path / "chains" / "train.safetensors")
+    assert model.encoder.n_items == 20
+    assert {p.name for p in tmp_path.iterdir()} == {"chains"}
+    monkeypatch.setattr("recsim_envs.prepare.fit_reward_model", lambda *a, **k: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        prepare(chains, tmp_path / "chains")
+    assert {p.name for p in tmp_path.iterdir()} == {"chains"}
+    assert json.loads((tmp_path / "chains" / "card.json").read_text()) == card
+
+
+def run_cli(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["recsim", *map(str, arguments)])
+    cli.main()
+
+
+def test_command_line_prepares_and_lists(chains, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("RECSIM_DATA", str(tmp_path / "home"))
+    source = tmp_path / "source"
+    source.mkdir()
+    chains.items.select("item_id", "title").write_csv(source / "items.csv")
+    events = chains.interactions.select(sequence_id="sequence", item_id="item")
+    events.write_csv(source / "interactions.csv")
+    run_cli(monkeypatch, "prepare", "mine", source, "--text", "title", "--epochs", 1)
+    assert (data_home() / "mine" / "train.safetensors").is_file()
+    run_cli(monkeypatch, "list")
+    assert "mine: Dataset('mine', real, 20 items" in capsys.readouterr().out
+    import gymnasium as gym
+
+    env = gym.make("recsim/Industry-v0", data="mine")
+    assert env.action_space.n == 20
+    with pytest.raises(DataError, match="--scenario music"):
+        gym.make("recsim/LFM-v0", data="mine")
+    with pytest.raises(DataError, match="holds sequences only"):
+        gym.make("recsim/Coat-v0", data="mine")
+
+
+def test_command_line_errors_are_one_line(tmp_path, monkeypatch):
+    (tmp_path / "items.csv").write_text("item_id,title\n0,x\n")
+    for arguments, word in (
+        (("prepare", "mine", tmp_path / "nowhere", "--text", "title"), "nowhere/items.csv is mis"),
+        (("prepare", "mine", tmp_path, "--text", "title"), "interactions.csv is missing"),
+        (("prepare", "replica", tmp_path), "name='replica'"),
+    ):
+        with pytest.raises(SystemExit) as end:
+            run_cli(monkeypatch, *arguments)
+        assert word in str(end.value.code)
+        assert "\n" not in str(end.value.code)
+
+
+def test_broken_coat_files_are_named(real_data, tmp_path):
+    with pytest.raises(DataError, match=r"item_features_map.txt is missing"):
+        import_coat(tmp_path, "coat")
+    raw = real_data / "raw" / "coat"
+    features = tmp_path / "user_item_features"
+    features.mkdir()
+    for file in (raw / "user_item_features").iterdir():
+        (features / file.name).write_bytes(file.read_bytes())
+    lines = (raw / "train.ascii").read_text().splitlines()
+    lines[3] = lines[3][2:]
+    (tmp_path / "train.ascii").write_text("\n".join(lines))
+    with pytest.raises(DataError, match=r"train.ascii, line 4: 299 numbers"):
+        import_coat(tmp_path, "coat")
+
+
+@pytest.mark.parametrize("name", ["lfm", "industry", "coat"])
+def test_shipped_replicas_are_what_their_cards_say(name):
+    folder = REPLICAS / name
+    dataset = Dataset.load(folder)
+    stored = dataset.hash
+    del dataset.__dict__["hash"]
+    assert dataset.hash == stored
+    card = json.loads((folder / "card.json").read_text())
+    assert card["data_hash"] == stored
+    assert card["replica"] and dataset.replica
+    assert "REPLICA" in card["data"]

@@ -1,0 +1,176 @@
+"""The users' rules, against known answers."""
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.evaluation import make_users, play, reference_policies
+from recsim_envs.dataset import Dataset
+from recsim_envs.reward_model import SequenceRewardModel
+from recsim_envs.sessions import SessionSimulator
+from recsim_envs.shoppers import ShopperSimulator, item_distances
+
+
+class ConstantReward(SequenceRewardModel):
+    """A reward model whose probability is the same for every item."""
+
+    def __init__(self, n_items: int, probability: float) -> None:
+        super().__init__(n_items, embedding_dim=8)
+        self.logit = float(np.log(probability / (1 - probability)))
+
+    def score(self, histories, items):
+        return torch.full((len(items),), self.logit)
+
+    def scores(self, histories):
+        return torch.full((len(histories), self.encoder.n_items), self.logit)
+
+
+def session_length(chains: Dataset, probability: float, **rule) -> tuple[int, float]:
+    model = ConstantReward(chains.n_items, probability)
+    simulator = SessionSimulator(1, chains, model, np.arange(10), **rule)
+    rng = np.random.default_rng(0)
+    simulator.reset(np.ones(1, dtype=bool), rng)
+    total = 0.0
+    while True:
+        reward, terminated, truncated, _ = simulator.step(np.array([1]), rng)
+        total += reward[0]
+        if terminated[0] or truncated[0]:
+            return int(simulator.steps[0]), total
+
+
+@pytest.mark.parametrize(
+    ("probability", "steps"),
+    # Patience 10 loses clip(2 - 5p, 0, 2) a step and ends below 1: by hand.
+    [(1e-9, 5), (0.08, 6), (0.2, 10), (0.3, 12), (0.4, 12), (0.99, 12)],
+)
+def test_reconstruction_patience(chains, probability, steps):
+    length, total = session_length(chains, probability)
+    assert length == steps
+    assert total == pytest.approx(5 * probability * steps, rel=1e-5)
+
+
+def test_hac_patience_of_certain_responses(chains):
+    # A click costs (1 - 1) + 1 = 1 of 20; a refusal (1 + 0.1) + 1 = 2.1. Below 1: 20 and 10 steps.
+    assert session_length(chains, 1 - 1e-9, user_model="hac", max_steps=50) == (20, 20.0)
+    length, total = session_length(chains, 1e-9, user_model="hac", max_steps=50)
+    assert (length, round(total, 6)) == (10, -1.0)
+
+
+def test_kuaisim_patience_of_certain_responses(chains):
+    # A click costs 1 of 10, a refusal 2.
+    assert session_length(chains, 1 - 1e-9, user_model="kuaisim", max_steps=50) == (10, 10.0)
+    assert session_length(chains, 1e-9, user_model="kuaisim", max_steps=50) == (5, 0.0)
+    assert session_length(chains, 1e-9, user_model="kuaisim", patience=20.0)[0] == 10
+
+
+def test_clicks_alone_enter_the_history_of_hac(chains):
+    model = ConstantReward(chains.n_items, 0.5)
+    simulator = SessionSimulator(400, chains, model, np.arange(10), user_model="hac")
+    rng = np.random.default_rng(0)
+    simulator.reset(np.ones(400, dtype=bool), rng)
+    reward, *_ = simulator.step(np.full(400, 3), rng)
+    clicked = reward == 1.0
+    assert 0.4 < clicked.mean() < 0.6
+    filled = (simulator.history < chains.n_items).sum(axis=1)
+    assert np.array_equal(filled, 1 + clicked)
+
+
+def test_outlook_foretells_the_step(chains):
+    model = SequenceRewardModel(chains.n_items, embedding_dim=8).eval()
+    simulator = SessionSimulator(3, chains, model, np.arange(10))
+    rng = np.random.default_rng(0)
+    simulator.reset(np.ones(3, dtype=bool), rng)
+    for _ in range(4):
+        reward, leaves = simulator.outlook()
+        items = rng.integers(chains.n_items, size=3)
+        got, terminated, _, _ = simulator.step(items, rng)
+        assert reward[np.arange(3), items] == pytest.approx(got, abs=1e-6)
+        assert np.array_equal(leaves[np.arange(3), items], terminated)
+
+
+def shopper(ratings: np.ndarray, n: int, **rule) -> ShopperSimulator:
+    dataset = Dataset.from_frame(
+        "shoppers",
+        {"user_id": [0], "item_id": [0], "rating": [3], "split": ["train"]},
+        {"item_id": range(ratings.shape[1]), "text": ["coat"] * ratings.shape[1]},
+        {"user_id": range(len(ratings)), "text": ["user"] * len(ratings)},
+        text="text",
+        user_text="text",
+        scenario="clothes",
+    )
+    return ShopperSimulator(n, dataset, ratings, item_distances(ratings), **rule)
+
+
+def leave_by_hand(ratings, items, window, n_recent=7):
+    """EasyRL4Rec's rule, written with the slices of its code."""
+    for t, item in enumerate(items):
+        start = max(0, t - n_recent) if window == "exact" else t - n_recent
+        recent = items[:t][start:t]
+        distances = [np.linalg.norm(ratings[:, item] - ratings[:, x]) for x in recent]
+        if t > 0 and any(d < 6 for d in distances):
+            return t + 1
+    return len(items)
+
+
+@pytest.mark.parametrize("window", ["exact", "easyrl4rec"])
+def test_shopper_leaves_as_by_hand(window):
+    rng = np.random.default_rng(0)
+    ratings = rng.integers(1, 6, size=(9, 25)).astype(np.float32)
+    simulator = shopper(ratings, n=300, window=window)
+    simulator.reset(np.ones(300, dtype=bool), rng)
+    items = rng.integers(25, size=(300, 30))
+    expected = [leave_by_hand(ratings, row.tolist(), window) for row in items]
+    length = np.zeros(300, dtype=int)
+    for step in range(30):
+        _, terminated, truncated, _ = simulator.step(items[:, step], rng)
+        newly = (terminated | truncated) & (length == 0)
+        length[newly] = step + 1
+    assert length.tolist() == expected
+    assert 2 < np.mean(length) < 20
+
+
+def random_sessions(env, seed=0):
+    return play(env, reference_policies(env, seed)["random"], seed)
+
+
+@pytest.mark.parametrize(
+    ("window", "reward", "length"), [("easyrl4rec", 28.1, 12.5), ("exact", 26.0, 11.7)]
+)
+def test_known_answers_of_coat(real_ratings, window, reward, length):
+    env = make_coat(real_ratings, 20_000, window=window)
+    sessions = random_sessions(env)
+    assert sessions.reward.mean() == pytest.approx(reward, rel=0.02)
+    assert sessions.length.mean() == pytest.approx(length, rel=0.02)
+
+
+def test_known_answers_of_coat_policies(real_ratings):
+    env = make_coat(real_ratings, 2000)
+    policies = reference_policies(env, seed=0)
+    cycle = play(env, policies["static cycle"], seed=0)
+    assert (cycle.length == 30).all()
+    assert cycle.reward.mean() == pytest.approx(87.5, rel=0.01)
+    assert play(env, policies["score-greedy oracle"], seed=0).reward.mean() > 90
+
+    def myopic(_):
+        return env.simulator.outlook()[0].argmax(axis=1)
+
+    assert (play(env, myopic, seed=0).length == 2).all()
+
+
+def make_coat(ratings, n, **rule):
+    from recsim_envs.envs import RecommenderVectorEnv
+
+    return RecommenderVectorEnv(shopper(ratings, n, **rule))
+
+
+@pytest.mark.parametrize("env_id", ["recsim/LFM-v0", "recsim/Industry-v0"])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_random_and_greedy_policies_of_the_replicas(env_id, split):
+    env = make_users(env_id, 2000, split=split)
+    sessions = random_sessions(env)
+    assert 0.2 < sessions.average_reward < 0.6
+    assert 4.5 < sessions.length.mean() < 6.5
+    few = make_users(env_id, 50, split=split)
+    greedy = play(few, reference_policies(few, 0)["score-greedy oracle"], seed=0)
+    assert (greedy.length == few.simulator.max_steps).all()
+    assert (greedy.distinct == 1).all()
