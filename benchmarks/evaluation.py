@@ -80,8 +80,8 @@ def reference_policies(env: RecommenderVectorEnv, seed: int) -> dict[str, Act]:
       5 among the self-selected ratings).
     - static cycle (Coat): the items of best true mean rating that keep their distance, in a circle;
       nothing in it is personal.
-    - score-greedy oracle: reads the simulator, and takes the item of highest expected reward among
-      those not shown yet that do not make the user leave.
+    - score-greedy oracle: reads the simulator, and takes the item of highest expected reward that
+      does not make the user leave; in sessions (LFM, Industry) only items not shown yet.
 
     Args:
         env: the users that will be played with; the oracles look into its simulator.
@@ -102,10 +102,13 @@ def reference_policies(env: RecommenderVectorEnv, seed: int) -> dict[str, Act]:
 
     def oracle(_: Any) -> IntArray:
         reward, leaves = simulator.outlook()
-        shown = np.zeros((env.num_envs, n_items + 1), dtype=bool)
-        shown[np.arange(env.num_envs)[:, None], simulator.shown] = True
         value = np.where(leaves, reward - 1e6, reward)
-        return np.where(shown[:, :-1], value - 1e3, value).argmax(axis=1)
+        if not isinstance(simulator, ShopperSimulator):  # whose users punish repeats themselves
+            shown = np.zeros((env.num_envs, n_items + 1), dtype=bool)
+            shown[np.arange(env.num_envs)[:, None], simulator.shown] = True
+            value = np.where(shown[:, :-1], value - 1e3, value)
+        items: IntArray = value.argmax(axis=1)
+        return items
 
     policies: dict[str, Act] = {"random": random, "popularity": popularity}
     if isinstance(simulator, ShopperSimulator):

@@ -9,163 +9,183 @@ from recsim_envs.dataset import Dataset, Scenario
 from recsim_envs.replica.sessions import (
     Draw,
     IntArray,
-    Walk,
-    choice,
+    Moves,
     cover,
     dense,
     item_weights,
     occurrence,
+    pareto_parts,
     parts,
     same,
-    session_lengths,
     walk,
     zipf,
 )
 from recsim_envs.replica.text import (
+    brand_pool,
     load_words,
-    music_pools,
+    music_pool,
     phrases,
     plural,
-    product_pools,
+    product_pool,
     word_list,
 )
 
-# Levels: next track, album, artist, genre, anything.
-LFM_WALK = Walk(8, 13.374, (1.1, 0.75), (0.60, 0.10, 0.30, 0, 0), (0, 0, 0, 0, 1), 0.2)
-# Levels: line, kind, brand, department, anything.
-INDUSTRY_WALK = Walk(5, 7.040, (0.75, 1.0), (0.31, 0.02, 0.10, 0.57, 0), (0, 0, 0, 0, 1), 0.4)
+# These moves, and the weights below, were tuned to the figures in the package's docstring.
+LFM_MOVES = Moves(  # levels: next track, album, artist, genre, anything
+    stickiness=(1.1, 0.75), close=(0.60, 0.10, 0.30, 0, 0), far=(0, 0, 0, 0, 1), recall=0.2
+)
+INDUSTRY_MOVES = Moves(  # levels: line, kind, brand, department, anything
+    stickiness=(0.75, 1.0), close=(0.34, 0.01, 0.10, 0.55, 0), far=(0, 0, 0, 0, 1), recall=0.4
+)
 
 
 def generate_lfm(seed: int = 0, n_items: int = 18_297, n_sequences: int = 10_947) -> Dataset:
-    """Makes the music replica: genre > artist > album > track, and listening sessions.
+    """Makes the music replica: listening sessions in a catalogue of genre > artist > album > track.
 
     Args:
         seed: of everything that is random.
         n_items: tracks (the paper's Table 2: 18,297).
-        n_sequences: sessions; 13.4 tracks a session make the paper's 146,400 events.
+        n_sequences: sessions; at 13.37 tracks each, 10,947 make the paper's 146,400 events.
 
     Returns:
         The data set "lfm-replica". Item columns: title, album, artist, genre. Rows stand in
         catalogue order, an album's tracks one after the other.
 
     Raises:
-        ValueError: if the sessions are too few for every item to occur.
+        DataError: if the sessions are too few for every item to occur.
     """
     rng = np.random.default_rng(seed)
-    words = load_words()["music"]
-    styles = words["styles"]
-    genres = [(genre, style) for style, w in enumerate(styles) for genre in word_list(w["genres"])]
-    n_artists = max(1, round(0.21 * n_items))
-    genre_weight = rng.permutation(zipf(len(genres), exponent=1.0, offset=1))
-    genre_of_artist = np.sort(choice(rng, n_artists, genre_weight))
-    tracks = parts(rng.gamma(0.5, size=n_artists), n_items, minimum=1)
-    artist = np.repeat(np.arange(n_artists), tracks)
-    position = occurrence(artist)
-    album = dense(artist, position // rng.integers(4, 12, size=n_artists)[artist])
-    genre = genre_of_artist[artist]
-
-    pools = [music_pools(words, style) for style in styles]
-    style_of = np.array([style for _, style in genres])
-    first_of_album = np.flatnonzero(occurrence(album) == 0)
-    artists = phrases(rng, words["artists"], pools, style_of[genre_of_artist])
-    albums = phrases(
-        rng, words["titles"], pools, style_of[genre[first_of_album]], artist[first_of_album]
-    )
-    items = pl.DataFrame(
-        {
-            "item_id": np.arange(n_items),
-            "title": phrases(rng, words["titles"], pools, style_of[genre], artist),
-            "album": [albums[i] for i in album],
-            "artist": [artists[i] for i in artist],
-            "genre": [genres[i][0] for i in genre],
-        }
-    )
-    items = items.with_columns(
-        text=pl.format("{} by {}, from the album {} ({})", "title", "artist", "album", "genre")
-    )
-
+    items, album, artist, genre = _tracks(rng, n_items)
     weight = item_weights(rng, artist, shared=0.55, exponent=0.65, offset=0.015)
     following = np.minimum(np.arange(n_items) + 1, n_items - 1)
-    # An album's last track follows itself: the walk then tries the next level.
+    # An album's last track follows itself: the walk then takes the next level.
     following = np.where(album[following] == album, following, np.arange(n_items))
     ladder: list[Draw] = [
         lambda _, anchor: following[anchor],
         *(same(code, weight) for code in (album, artist, genre, np.zeros_like(genre))),
     ]
-    lengths = session_lengths(rng, n_sequences, LFM_WALK)
-    events = cover(rng, walk(rng, lengths, ladder, LFM_WALK), 1, (artist, genre))
+    n_events = round(13.3735 * n_sequences)
+    lengths = pareto_parts(rng, n_sequences, n_events, minimum=8, shape=3.5)
+    events = walk(rng, n_items, lengths, ladder, LFM_MOVES)
+    events = cover(rng, events, 1, (artist, genre))
     return _dataset("lfm-replica", "music", items, lengths, events)
 
 
 def generate_industry(seed: int = 0, n_items: int = 5_850, n_sequences: int = 10_170) -> Dataset:
-    """Makes the shop replica: department > kind > line (a brand's goods of a kind) > product.
+    """Makes the shop replica: customers in a catalogue of department > kind > line > product.
+
+    A line is a brand's goods of one kind. A brand is at home in one department.
 
     Args:
         seed: of everything that is random.
         n_items: products (the paper's Table 2: about 5,850).
-        n_sequences: customers; 7.04 products each make the paper's 71,600 events.
+        n_sequences: customers; at 7.04 products each, 10,170 make the paper's 71,600 events.
 
     Returns:
-        The data set "industry-replica". Item columns: title, category (a path), brand.
+        The data set "industry-replica". Item columns: title, category (a path), brand. Rows stand
+        in catalogue order.
 
     Raises:
-        ValueError: if the sequences are too few for every item to occur five times.
+        DataError: if the sequences are too few for every item to occur five times.
     """
     rng = np.random.default_rng(seed)
-    words = load_words()["products"]
-    kinds = [
-        (department, shelf, noun)
-        for department, w in enumerate(words["departments"])
-        for shelf in w["shelves"]
-        for noun in word_list(shelf["kinds"])
-    ]
-    n_lines = max(1, round(0.62 * n_items))
-    n_brands = max(1, round(0.55 * n_items))
-    kind_weight = rng.permutation(zipf(len(kinds), exponent=1.0, offset=4))
-    kind_of_line = np.sort(choice(rng, n_lines, kind_weight))
-    department_of_kind = np.array([department for department, _, _ in kinds])
+    items, line, kind, brand, department = _products(rng, n_items)
+    weight = item_weights(rng, line, shared=0.15, exponent=0.65, offset=0.003)
+    levels = (line, kind, brand, department, np.zeros_like(line))
+    ladder = [same(code, weight) for code in levels]
+    n_events = round(7.0403 * n_sequences)
+    lengths = pareto_parts(rng, n_sequences, n_events, minimum=5, shape=3.5)
+    events = walk(rng, n_items, lengths, ladder, INDUSTRY_MOVES)
+    events = cover(rng, events, 5, (line, kind, department))
+    return _dataset("industry-replica", "products", items, lengths, events)
 
-    # A brand is at home in one department, and now and then sells in another.
-    brand_weight = zipf(n_brands, exponent=0.8, offset=2)
-    home = rng.permutation(department_of_kind[kind_of_line])[:n_brands]
-    brand_of_line = np.empty_like(kind_of_line)
-    for department in range(len(words["departments"])):
-        here = department_of_kind[kind_of_line] == department
-        fit = brand_weight * np.where(home == department, 1.0, 0.004)
-        brand_of_line[here] = choice(rng, int(here.sum()), fit)
-    line_order = np.lexsort((brand_of_line, kind_of_line))
-    products = parts(rng.pareto(1.5, size=n_lines), n_items, minimum=1)
-    line_row = np.repeat(line_order, products)
-    kind, brand = kind_of_line[line_row], brand_of_line[line_row]
-    line = dense(kind, brand)
 
-    stem = {"start": word_list(words["brand_starts"]), "end": word_list(words["brand_ends"])}
-    brand_pools = [stem | {"tail": word_list(words["brand_tails"])}]
-    brands = phrases(rng, words["brands"], brand_pools, np.zeros(n_brands, dtype=int))
-    pools = [product_pools(words, shelf, noun) for _, shelf, noun in kinds]
-    described = phrases(rng, words["titles"], pools, kind, line)
-    paths = [
-        f"{words['departments'][department]['name']} > {shelf['name']} > {plural(noun)}"
-        for department, shelf, noun in kinds
-    ]
+def _tracks(
+    rng: np.random.Generator, n_items: int
+) -> tuple[pl.DataFrame, IntArray, IntArray, IntArray]:
+    """The music catalogue, and the codes of each track's album, artist and genre."""
+    words = load_words()["music"]
+    styles = words["styles"]
+    genres = [(name, style) for style, w in enumerate(styles) for name in word_list(w["genres"])]
+    n_artists = max(1, round(0.21 * n_items))
+    share = rng.permutation(zipf(len(genres), exponent=1.0, offset=1.0))
+    genre_of_artist = np.sort(rng.choice(len(genres), size=n_artists, p=share))
+    tracks = parts(rng.gamma(0.5, size=n_artists), n_items, minimum=1)
+    artist = np.repeat(np.arange(n_artists), tracks)
+    album_length = rng.integers(4, 12, size=n_artists)[artist]
+    album = dense(artist, occurrence(artist) // album_length)
+    genre = genre_of_artist[artist]
+
+    pools = [music_pool(words, style) for style in styles]
+    style_of_artist = np.array([style for _, style in genres])[genre_of_artist]
+    artist_of_album = artist[occurrence(album) == 0]
+    artists = phrases(rng, words["artists"], pools, style_of_artist)
+    albums = phrases(
+        rng, words["titles"], pools, style_of_artist[artist_of_album], within=artist_of_album
+    )
+    titles = phrases(rng, words["titles"], pools, style_of_artist[artist], within=artist)
     items = pl.DataFrame(
         {
             "item_id": np.arange(n_items),
-            "title": [f"{brands[b]} {title}" for b, title in zip(brand, described, strict=True)],
+            "title": titles,
+            "album": [albums[i] for i in album],
+            "artist": [artists[i] for i in artist],
+            "genre": [genres[i][0] for i in genre],
+        }
+    )
+    text = pl.format("{} by {}, from the album {} ({})", "title", "artist", "album", "genre")
+    return items.with_columns(text=text), album, artist, dense(genre)
+
+
+def _products(
+    rng: np.random.Generator, n_items: int
+) -> tuple[pl.DataFrame, IntArray, IntArray, IntArray, IntArray]:
+    """The shop's catalogue, and the codes of each product's line, kind, brand and department."""
+    words = load_words()["products"]
+    kinds = [
+        (department, shelf, noun)
+        for department, about in enumerate(words["departments"])
+        for shelf in about["shelves"]
+        for noun in word_list(shelf["kinds"])
+    ]
+    department_of_kind = np.array([department for department, _, _ in kinds])
+    n_lines, n_brands = max(1, round(0.62 * n_items)), max(1, round(0.55 * n_items))
+    share = rng.permutation(zipf(len(kinds), exponent=1.0, offset=4.0))
+    kind_of_line = np.sort(rng.choice(len(kinds), size=n_lines, p=share))
+    department_of_line = department_of_kind[kind_of_line]
+
+    brand_weight = zipf(n_brands, exponent=0.8, offset=2.0)
+    home = rng.permutation(department_of_line)[:n_brands]
+    brand_of_line = np.empty_like(kind_of_line)
+    for department in np.unique(department_of_line):
+        here = department_of_line == department
+        # The second weight is that of a brand away from home.
+        fit = brand_weight * np.where(home == department, 1.0, 0.004)
+        brand_of_line[here] = rng.choice(n_brands, size=here.sum(), p=fit / fit.sum())
+    products = pareto_parts(rng, n_lines, n_items, minimum=1, shape=2.0)
+    row = np.repeat(np.lexsort((brand_of_line, kind_of_line)), products)
+    kind, brand = kind_of_line[row], brand_of_line[row]
+    line = dense(kind, brand)
+
+    brands = phrases(rng, words["brands"], [brand_pool(words)], np.zeros(n_brands, dtype=np.int64))
+    pools = [product_pool(words, shelf, noun) for _, shelf, noun in kinds]
+    described = phrases(rng, words["titles"], pools, kind, within=line)
+    leaves = [plural(noun) for _, _, noun in kinds]
+    paths = [
+        f"{words['departments'][department]['name']} > {shelf['name']} > {leaf}"
+        for (department, shelf, _), leaf in zip(kinds, leaves, strict=True)
+    ]
+    titles = [f"{brands[b]} {what}" for b, what in zip(brand, described, strict=True)]
+    items = pl.DataFrame(
+        {
+            "item_id": np.arange(n_items),
+            "text": [f"{title}, {leaves[k]}" for title, k in zip(titles, kind, strict=True)],
+            "title": titles,
             "category": [paths[k] for k in kind],
             "brand": [brands[b] for b in brand],
         }
     )
-    kind_name = pl.col("category").str.split(" > ").list.last()
-    items = items.with_columns(text=pl.format("{}, {}", "title", kind_name))
-
-    weight = item_weights(rng, line, shared=0.15, exponent=0.65, offset=0.003)
-    department = department_of_kind[kind]
-    levels = (line, kind, brand, department, np.zeros_like(kind))
-    ladder = [same(code, weight) for code in levels]
-    lengths = session_lengths(rng, n_sequences, INDUSTRY_WALK)
-    events = cover(rng, walk(rng, lengths, ladder, INDUSTRY_WALK), 5, (line, kind, department))
-    return _dataset("industry-replica", "products", items, lengths, events)
+    return items, line, dense(kind), dense(brand), dense(department_of_kind[kind])
 
 
 def _dataset(

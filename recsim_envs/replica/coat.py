@@ -18,6 +18,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsim_envs.dataset import Dataset
+from recsim_envs.importers import coat_dataset
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -26,14 +27,14 @@ N_USERS, N_ITEMS = 290, 300
 N_CHOSEN, N_RANDOM = 24, 16
 """Ratings a user gives of jackets of their own choice, and of jackets drawn at random."""
 
-# Attribute values are those of Coat's columns; the numbers beside them are weights of drawing them.
+# Attribute values are those of Coat's columns; the numbers are their shares in per cent, about.
 MEN = {
-    "bomber": 8, "field": 15, "fleece": 12, "insulated": 16, "packable": 14, "parkas": 9,
-    "rain": 11, "shells": 13, "track": 7, "vests": 15, "waterproof": 10, "other": 20,
+    "bomber": 5, "field": 10, "fleece": 8, "insulated": 11, "packable": 9, "parkas": 6, "rain": 7,
+    "shells": 9, "track": 5, "vests": 10, "waterproof": 7, "other": 13,
 }  # fmt: skip
 WOMEN = {
-    "bomber": 8, "cropped": 7, "fleece": 10, "insulated": 24, "motorcycle": 5, "parkas": 17,
-    "pea": 6, "rain": 12, "shells": 8, "trench": 11, "vests": 13, "waterproof": 8, "other": 21,
+    "bomber": 5, "cropped": 5, "fleece": 7, "insulated": 16, "motorcycle": 3, "parkas": 11,
+    "pea": 4, "rain": 8, "shells": 5, "trench": 7, "vests": 9, "waterproof": 5, "other": 15,
 }  # fmt: skip
 COLORS = {
     "beige": 6, "black": 23, "blue": 10, "brown": 8, "gray": 11, "green": 6, "multi": 3, "navy": 3,
@@ -42,12 +43,6 @@ COLORS = {
 AGES = {"under 20": 1, "20-30": 39, "30-40": 34, "40-50": 15, "50-60": 9, "over 60": 2}
 LOCATIONS = {"rural": 16, "suburban": 50, "urban": 34}
 INTERESTS = {"not at all": 11, "moderately": 69, "very": 20}
-
-GARMENTS = {
-    "parkas": "parka", "pea": "pea coat", "shells": "shell jacket", "trench": "trench coat",
-    "vests": "vest", "other": "jacket",
-}  # fmt: skip
-"""What a type is called; a type that is not here is called "<type> jacket"."""
 
 
 def generate_coat(seed: int = 0) -> tuple[Dataset, IntArray]:
@@ -75,20 +70,19 @@ def generate_coat(seed: int = 0) -> tuple[Dataset, IntArray]:
     stated = 1.92 + 1.6 * (utility[user, item] - 2.23) + rng.normal(scale=1.05, size=len(user))
     interactions = pl.DataFrame(
         {
-            "sequence": user,
-            "item": item,
-            "user": user,
-            "rating": np.clip(np.rint(stated), 1, 5),
+            "user_id": user,
+            "item_id": item,
+            "rating": np.clip(np.rint(stated), 1, 5).astype(np.int8),
+            "split": np.tile(np.repeat(["train", "test"], [N_CHOSEN, N_RANDOM]), N_USERS),
         }
-    ).cast(pl.Int32)
-    split = np.tile(np.repeat(["train", "test"], [N_CHOSEN, N_RANDOM]), N_USERS)
-    interactions = interactions.with_columns(split=pl.Series(split))
-    return Dataset("coat-replica", "clothes", items, interactions, users, replica=True), matrix
+    )
+    dataset = coat_dataset("coat-replica", interactions, items, users, replica=True)
+    return dataset, matrix
 
 
 def _items(rng: np.random.Generator) -> pl.DataFrame:
     half = N_ITEMS // 2
-    jackets = pl.DataFrame(
+    return pl.DataFrame(
         {
             "item_id": np.arange(N_ITEMS),
             "gender": ["men"] * half + ["women"] * half,
@@ -97,15 +91,10 @@ def _items(rng: np.random.Generator) -> pl.DataFrame:
             "on_front_page": _draw(rng, N_ITEMS, {"yes": 5, "no": 95}),
         }
     )
-    kind = pl.col("jacket_type")
-    garment = kind.replace_strict(GARMENTS, default=pl.format("{} jacket", kind))
-    color = pl.col("color").replace({"other": "", "multi": "multicolored"})
-    text = pl.format("{}'s {} {}", "gender", color, garment)
-    return jackets.with_columns(text=text.str.replace("  ", " ", literal=True))
 
 
 def _users(rng: np.random.Generator) -> pl.DataFrame:
-    shoppers = pl.DataFrame(
+    return pl.DataFrame(
         {
             "user_id": np.arange(N_USERS),
             "gender": _draw(rng, N_USERS, {"men": 56, "women": 44}),
@@ -113,16 +102,6 @@ def _users(rng: np.random.Generator) -> pl.DataFrame:
             "location": _draw(rng, N_USERS, LOCATIONS),
             "fashion_interest": _draw(rng, N_USERS, INTERESTS),
         }
-    )
-    person = pl.col("gender").replace({"men": "a man", "women": "a woman"})
-    age = (
-        pl.when(pl.col("age").str.contains(" ")).then("age").otherwise(pl.format("aged {}", "age"))
-    )
-    place = pl.col("location").replace({"urban": "an urban", "rural": "a rural"})
-    place = place.replace("suburban", "a suburban")
-    interest = pl.format("{} interested in fashion", "fashion_interest")
-    return shoppers.with_columns(
-        text=pl.format("{} {} from {} area, {}", person, age, place, interest)
     )
 
 
@@ -172,7 +151,8 @@ def _same_gender(items: pl.DataFrame, users: pl.DataFrame) -> NDArray[np.bool_]:
 
 
 def _standardized(values: FloatArray) -> FloatArray:
-    return (values - values.mean()) / values.std()
+    standard: FloatArray = (values - values.mean()) / values.std()
+    return standard
 
 
 def _codes(values: pl.Series) -> IntArray:

@@ -1,11 +1,11 @@
 """Sessions that walk through a catalogue, following its attributes.
 
-An item's weight follows Zipf's law as Mandelbrot has it, ``(rank + offset) ** -exponent``. A session
-starts at an item drawn by weight. Each further item resembles an *anchor*: the last item or, now
-and then, any earlier one. How closely it does is a level drawn from a mixture, from the finest (the
-next track, say) to the coarsest (anything). Among the items that share the level's attribute with
-the anchor, one is drawn by weight. So a session's taste shows in its own history, and items keep
-their popularity, because a draw by weight within a group leaves the weights stationary.
+A session starts at an item drawn by popularity. Each further item resembles an *anchor*: the last
+item or, now and then, any earlier one. How closely it does is a *level* drawn from a mixture, from
+the finest (the next track, say) to the coarsest (anything). Among the items that share the level's
+attribute with the anchor, one is drawn by popularity. So a session's taste shows in its own
+history, and items keep their popularity: a draw by weight within a group leaves the weights
+stationary.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from recsim_envs.dataset import DataError
+
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, IntArray], IntArray]
@@ -23,20 +25,16 @@ Draw = Callable[[np.random.Generator, IntArray], IntArray]
 
 
 @dataclass(frozen=True)
-class Walk:
+class Moves:
     """How sessions move.
 
     Attributes:
-        shortest: the shortest session.
-        mean_length: mean number of items a session.
         stickiness: (a, b) of the Beta distribution of a session's share of close moves.
         close: probability of each level in a close move, from the finest to the coarsest.
         far: probability of each level in a far move.
         recall: probability that the anchor is any earlier item of the session, not the last one.
     """
 
-    shortest: int
-    mean_length: float
     stickiness: tuple[float, float]
     close: tuple[float, ...]
     far: tuple[float, ...]
@@ -44,30 +42,52 @@ class Walk:
 
 
 def walk(
-    rng: np.random.Generator, lengths: IntArray, ladder: Sequence[Draw], walk: Walk
+    rng: np.random.Generator,
+    n_items: int,
+    lengths: IntArray,
+    ladder: Sequence[Draw],
+    moves: Moves,
 ) -> IntArray:
-    """Walks all sessions at once; returns their items, one session after the other.
+    """Walks all sessions at once.
 
     No item comes twice in a session: a move to one that is already there is made again, one level
     coarser.
+
+    Args:
+        rng: the source of randomness.
+        n_items: catalogue size.
+        lengths: (n,) items of each session.
+        ladder: one draw a level, from the finest to the coarsest, which must reach every item.
+        moves: the mixture of levels.
+
+    Returns:
+        (sum of lengths,) items, one session after the other.
+
+    Raises:
+        DataError: if a session is longer than half the catalogue.
     """
     n, longest = len(lengths), int(lengths.max())
+    if longest > n_items // 2:
+        raise DataError(
+            f"n_items={n_items} is too few for a session of {longest} different items: "
+            "raise n_items or lower n_sequences"
+        )
     sessions = np.full((n, longest), -1)
-    sessions[:, 0] = ladder[-1](rng, np.zeros(n, dtype=int))
-    stickiness = rng.beta(*walk.stickiness, size=n)
+    sessions[:, 0] = ladder[-1](rng, np.zeros(n, dtype=np.int64))
+    stickiness = rng.beta(*moves.stickiness, size=n)  # (n,)
     for t in range(1, longest):
         active = np.flatnonzero(lengths > t)
-        past = sessions[active, :t]
-        recalled = rng.random(len(active)) < walk.recall
-        place = np.where(recalled, rng.integers(t, size=len(active)), t - 1)
-        anchor = past[np.arange(len(active)), place]
+        k = len(active)
+        past = sessions[active, :t]  # (k, t)
+        recalled = rng.random(k) < moves.recall
+        anchor = past[np.arange(k), np.where(recalled, rng.integers(t, size=k), t - 1)]  # (k,)
         level = np.where(
-            rng.random(len(active)) < stickiness[active],
-            choice(rng, len(active), walk.close),
-            choice(rng, len(active), walk.far),
+            rng.random(k) < stickiness[active],
+            rng.choice(len(ladder), size=k, p=moves.close),
+            rng.choice(len(ladder), size=k, p=moves.far),
         )
-        item = np.full(len(active), -1)
-        moving = np.arange(len(active))
+        item = np.full(k, -1)
+        moving = np.arange(k)
         while len(moving):
             for step, draw in enumerate(ladder):
                 here = moving[level[moving] == step]
@@ -79,9 +99,12 @@ def walk(
 
 
 def same(code: IntArray, weight: FloatArray) -> Draw:
-    """Returns a draw, by weight, among the items whose ``code`` (n_items,) is the anchor's."""
+    """Returns the draw, by ``weight``, among the items whose ``code`` (n_items,) is the anchor's.
+
+    Codes are numbered 0, 1, ... without gaps.
+    """
     order = np.argsort(code, kind="stable")
-    end = np.cumsum(weight[order])
+    end = np.cumsum(weight[order])  # (n_items,): each group is a stretch of this line
     last = np.cumsum(np.bincount(code)) - 1
     high = end[last]
     low = np.concatenate([[0.0], high[:-1]])
@@ -89,7 +112,7 @@ def same(code: IntArray, weight: FloatArray) -> Draw:
     def draw(rng: np.random.Generator, anchor: IntArray) -> IntArray:
         group = code[anchor]
         place = np.searchsorted(end, rng.uniform(low[group], high[group]), side="right")
-        return order[np.minimum(place, last[group])]  # the bound: uniform() may round up to high
+        return order[np.minimum(place, last[group])]  # uniform() may round up to high
 
     return draw
 
@@ -100,16 +123,19 @@ def cover(
     """Makes every item occur at least ``minimum`` times.
 
     An event of an item that can spare it becomes one of an item that lacks it, which shares the
-    finest of ``codes`` possible, so that the sessions keep their attributes.
+    finest of ``codes`` (each (n_items,)) possible, so that the sessions keep their attributes.
+
+    Raises:
+        DataError: if there are fewer than ``minimum`` events an item.
     """
     n_items = len(codes[0])
     if len(events) < minimum * n_items:
-        raise ValueError(
+        raise DataError(
             f"{len(events)} events are too few for each of n_items={n_items} to occur {minimum} "
             "times: raise n_sequences or lower n_items"
         )
     events = events.copy()
-    for code in (*codes, np.zeros(n_items, dtype=int)):
+    for code in (*codes, np.zeros(n_items, dtype=np.int64)):
         count = np.bincount(events, minlength=n_items)
         lacking = np.repeat(np.arange(n_items), np.maximum(minimum - count, 0))
         event = rng.permutation(len(events))
@@ -122,39 +148,53 @@ def cover(
     return events
 
 
-def session_lengths(rng: np.random.Generator, n_sequences: int, walk: Walk) -> IntArray:
-    """Session lengths: the shortest plus a Pareto (Lomax) excess, with the mean asked for."""
-    quantile = (rng.permutation(n_sequences) + 0.5) / n_sequences
-    excess = (1 - quantile) ** (-1 / 3.5) - 1
-    return parts(excess, round(walk.mean_length * n_sequences), walk.shortest)
-
-
 def item_weights(
     rng: np.random.Generator, group: IntArray, shared: float, exponent: float, offset: float
 ) -> FloatArray:
-    """Zipf weights in an order that items of a ``group`` (an artist, say) share in part."""
-    own = rng.normal(size=len(group))
+    """Zipf weights (n_items,), in an order of the items that is part chance and part their group's.
+
+    Args:
+        rng: the source of randomness.
+        group: (n_items,) code of the item's group, such as its artist; large ones are popular.
+        shared: share of the order's variance that comes from the group (its size aside).
+        exponent: of :func:`zipf`.
+        offset: of :func:`zipf`, as a share of the number of items.
+    """
     size = np.bincount(group)
-    common = (rng.normal(size=len(size)) + np.log(size))[group]
-    score = np.sqrt(1 - shared) * own + np.sqrt(shared) * common
-    rank = np.argsort(np.argsort(-score))
-    return zipf(len(group), exponent, offset * len(group))[rank]
+    of_group = (rng.normal(size=len(size)) + np.log(size))[group]
+    score = np.sqrt(shared) * of_group + np.sqrt(1 - shared) * rng.normal(size=len(group))
+    weight = np.empty(len(group))
+    weight[np.argsort(-score)] = zipf(len(group), exponent, offset * len(group))
+    return weight
 
 
 def zipf(n: int, exponent: float, offset: float) -> FloatArray:
-    return (np.arange(1, n + 1) + offset) ** -exponent
+    """Probabilities (n,) by rank, as ``(rank + offset) ** -exponent`` (Zipf and Mandelbrot)."""
+    weight = (np.arange(1.0, n + 1) + offset) ** -exponent
+    probability: FloatArray = weight / weight.sum()
+    return probability
 
 
 def parts(share: FloatArray, total: int, minimum: int) -> IntArray:
-    """Whole numbers of at least ``minimum`` that sum to ``total``, in proportion to ``share``."""
+    """Whole numbers of at least ``minimum`` that sum to ``total``, in proportion to ``share``.
+
+    Raises:
+        DataError: if ``total`` is too small for the minimum.
+    """
     rest = total - minimum * len(share)
-    up_to = np.rint(np.cumsum(share) / share.sum() * rest).astype(int)
-    return minimum + np.diff(up_to, prepend=0)
+    if rest < 0:
+        raise DataError(f"total={total} is too small for {len(share)} parts of {minimum} or more")
+    up_to = np.rint(np.cumsum(share) / share.sum() * rest).astype(np.int64)
+    whole: IntArray = np.diff(up_to, prepend=0) + minimum
+    return whole
 
 
-def choice(rng: np.random.Generator, n: int, weight: Sequence[float] | FloatArray) -> IntArray:
-    total = np.cumsum(weight)
-    return np.searchsorted(total, rng.random(n) * total[-1], side="right")
+def pareto_parts(
+    rng: np.random.Generator, n: int, total: int, minimum: int, shape: float
+) -> IntArray:
+    """:func:`parts` in the proportions of a Pareto (Lomax) distribution's n quantiles, shuffled."""
+    quantile = (rng.permutation(n) + 0.5) / n
+    return parts((1 - quantile) ** (-1 / shape) - 1, total, minimum)
 
 
 def occurrence(values: IntArray) -> IntArray:
@@ -167,5 +207,5 @@ def occurrence(values: IntArray) -> IntArray:
 
 
 def dense(*columns: IntArray) -> IntArray:
-    """Numbers the distinct rows of ``columns``, in their sorted order."""
+    """Numbers the distinct rows of ``columns`` (each (n,)) 0, 1, ... in their sorted order."""
     return np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)[1].ravel()

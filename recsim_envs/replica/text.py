@@ -1,4 +1,7 @@
-"""The texts of the replicas' items, put together from the words of ``words.toml``."""
+"""The replicas' texts, put together from the words of ``words.toml``.
+
+A *pattern* such as ``"{adjective} {noun}"`` has slots; a *pool* maps each slot to its words.
+"""
 
 from __future__ import annotations
 
@@ -11,41 +14,69 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from recsim_envs.dataset import DataError
+
 IntArray = NDArray[np.int64]
+Pool = dict[str, list[str]]
+MAX_ROUNDS = 1000
+"""How often alike phrases are drawn again; a dozen rounds are enough for the replicas."""
 
 
 def load_words() -> dict[str, Any]:
-    return tomllib.loads(
-        resources.files("recsim_envs.replica").joinpath("words.toml").read_text("utf-8")
-    )
+    """Reads the word lists."""
+    file = resources.files("recsim_envs.replica").joinpath("words.toml")
+    return tomllib.loads(file.read_text(encoding="utf-8"))
+
+
+def word_list(text: str) -> list[str]:
+    """Splits a comma-separated list."""
+    return [word.strip() for word in text.split(",")]
 
 
 def phrases(
     rng: np.random.Generator,
     patterns: Sequence[str],
-    pools: Sequence[dict[str, list[str]]],
+    pools: Sequence[Pool],
     style: IntArray,
     within: IntArray | None = None,
 ) -> list[str]:
-    """Fills one pattern a row with the words of its style; no two rows ``within`` are alike."""
-    phrases = np.empty(len(style), dtype=object)
-    groups = np.zeros(len(style), dtype=int) if within is None else within
+    """Fills one pattern a row, no two rows alike.
+
+    Args:
+        rng: the source of randomness.
+        patterns: one is drawn for each row.
+        pools: the words of each style; all have the same slots.
+        style: (n,) the pool of each row.
+        within: (n,) groups within which no two rows are alike; None is one group.
+
+    Raises:
+        DataError: if the words are too few for that.
+    """
+    result = [""] * len(style)
+    group = np.zeros_like(style) if within is None else within
     missing = np.arange(len(style))
-    while len(missing):
+    for _ in range(MAX_ROUNDS):
         picks = rng.integers(2**31, size=(len(missing), 1 + len(pools[0])))
-        for row, pick in zip(missing, picks.tolist(), strict=True):
-            slots = zip(pick[1:], pools[style[row]].items(), strict=True)
-            words = {slot: pool[k % len(pool)] for k, (slot, pool) in slots}
-            phrases[row] = patterns[pick[0] % len(patterns)].format(**words)
-        table = pl.DataFrame({"group": groups, "phrase": phrases.tolist()})
+        for row, (pattern, *pick) in zip(missing, picks.tolist(), strict=True):
+            slots = zip(pools[style[row]].items(), pick, strict=True)
+            words = {slot: pool[k % len(pool)] for (slot, pool), k in slots}
+            result[row] = patterns[pattern % len(patterns)].format(**words)
+        table = pl.DataFrame({"group": group, "phrase": result})
         first = table.select(pl.struct("group", "phrase").is_first_distinct()).to_series()
         missing = np.flatnonzero(~first.to_numpy())
-    return phrases.tolist()
+        if not len(missing):
+            return result
+    raise DataError(
+        f"{len(missing)} of {len(style)} phrases, such as {result[missing[0]]!r}, found no words "
+        f"of their own in {MAX_ROUNDS} rounds: lower n_items or add words to words.toml"
+    )
 
 
-def music_pools(words: dict[str, Any], style: dict[str, str]) -> dict[str, list[str]]:
-    # A style's own words are fewer than the common ones: twice, they make up half of its titles.
+def music_pool(words: dict[str, Any], style: dict[str, str]) -> Pool:
+    """The words of titles and artists in one family of genres."""
+    # A family has fewer words of its own than there are common ones: twice, they are half of all.
     nouns = 2 * word_list(style["nouns"]) + word_list(words["nouns"])
+    starts, ends = word_list(words["name_starts"]), word_list(words["name_ends"])
     return {
         "adjective": 2 * word_list(style["adjectives"]) + word_list(words["adjectives"]),
         "noun": nouns,
@@ -54,31 +85,32 @@ def music_pools(words: dict[str, Any], style: dict[str, str]) -> dict[str, list[
         "place": word_list(words["places"]),
         "gerund": word_list(words["gerunds"]),
         "first": word_list(words["first_names"]),
-        "last": [
-            a + b for a in word_list(words["name_starts"]) for b in word_list(words["name_ends"])
-        ],
+        "last": [start + end for start in starts for end in ends],
         "group": word_list(words["groups"]),
     }
 
 
-def product_pools(words: dict[str, Any], shelf: dict[str, str], noun: str) -> dict[str, list[str]]:
+def product_pool(words: dict[str, Any], shelf: dict[str, str], kind: str) -> Pool:
+    """The words that describe one kind of product."""
     # Acronyms keep their capitals: "PLA filament", "pH meter".
-    plain = " ".join(w.lower() if w[1:].islower() else w for w in noun.split())
+    noun = " ".join(word.lower() if word[1:].islower() else word for word in kind.split())
     return {
         "material": word_list(shelf["materials"]),
-        "noun": [plain],
+        "noun": [noun],
         "size": word_list(shelf["sizes"]),
         "pack": word_list(words["packs"]),
     }
 
 
+def brand_pool(words: dict[str, Any]) -> Pool:
+    """The words of brand names."""
+    return {slot: word_list(words[f"brand_{slot}s"]) for slot in ("start", "end", "tail")}
+
+
 def plural(noun: str) -> str:
+    """The regular English plural."""
     if noun.endswith(("s", "x", "sh", "ch")):
         return noun + "es"
     if noun.endswith("y") and noun[-2] not in "aeou":
         return noun[:-1] + "ies"
     return noun + "s"
-
-
-def word_list(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",")]
