@@ -30,9 +30,12 @@ seed 0 (:mod:`recsim_envs.replica.shape` prints them again, and those of any pre
     random policy, exact window: Len, R_avg    11.6, 2.22    11.5, 2.27
     cycle of the 8 best items, return                88.6        89.1
 
+A 10-way choice is between the next item and nine drawn uniformly, in held-out sequences: by
+popularity in the others, or by the cosine of TF-IDF vectors with the last 12 items' sum.
+
 Not matched: Industry's repeats (0.5% of events; 0.05% here), its many tiny categories (767; 264
 here), and LFM's weak tie of genres across artists (10% of the moves to another artist stay in the
-genre; 18% here).
+genre; 19% here).
 """
 
 from recsim_envs.replica.catalogues import generate_industry, generate_lfm

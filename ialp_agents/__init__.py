@@ -1,0 +1,26 @@
+"""Stable-Baselines3 agents for recommendation: iALP, A-iALP, PG, and a SASRec encoder for all.
+
+The agents know no language model. A judge stands on the environment's side: where one is asked,
+the action space is a slate (``MultiDiscrete([n_items] * k)``); where users answer, a single item
+(``Discrete(n_items)``).
+"""
+
+from ialp_agents.aialp import AIALP
+from ialp_agents.buffers import DictItemReplayBuffer, ItemReplayBuffer
+from ialp_agents.extractor import SASRecExtractor
+from ialp_agents.ialp import IALP
+from ialp_agents.pg import PG
+from ialp_agents.pg.pg import SASRecActorCriticPolicy
+from ialp_agents.policies import MixturePolicy, SASRecPolicy
+
+__all__ = [
+    "AIALP",
+    "IALP",
+    "PG",
+    "DictItemReplayBuffer",
+    "ItemReplayBuffer",
+    "MixturePolicy",
+    "SASRecActorCriticPolicy",
+    "SASRecExtractor",
+    "SASRecPolicy",
+]

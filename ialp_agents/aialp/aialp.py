@@ -1,0 +1,138 @@
+"""A-iALP: Algorithm 2 of the paper, iALP's pre-trained policy taken online."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar, get_args
+
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
+
+from ialp_agents import pretrained
+from ialp_agents.ialp.ialp import IALP, check_choice
+from ialp_agents.policies import MixturePolicy, SASRecPolicy
+
+SelfAIALP = TypeVar("SelfAIALP", bound="AIALP")
+Scheme = Literal["ft", "ap"]
+BetaInit = Literal["pretrained", "random"]
+
+
+class AIALP(IALP):
+    """Adaptive iALP: a pre-trained policy that learns on from its users' own rewards.
+
+    Paper: https://arxiv.org/abs/2501.13816, Algorithm 2. Made with :meth:`from_pretrained`.
+    ``scheme="ft"`` (``SASRecPolicy``) goes on training the pre-trained weights. ``scheme="ap"``
+    (``MixturePolicy``) keeps them frozen and mixes them with a learning policy whose share alpha
+    rises linearly to 1, so that the first users meet the pre-trained policy.
+
+    Args:
+        policy: ``"SASRecPolicy"`` or ``"MixturePolicy"``.
+        env: an environment of item sessions.
+        *args: the arguments of :class:`IALP`, in its order.
+        alpha_initial: the learner's first share, in (0, 1] (Eq. 15 starts from 0, but at 0 the
+            learner gets no gradient). Mixtures only.
+        alpha_fraction: share of the training after which alpha is 1, in (0, 1] (not given).
+            Mixtures only.
+        **kwargs: the keyword arguments of :class:`IALP`.
+
+    Raises:
+        ValueError: for alphas out of range, and as :class:`IALP`.
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        "SASRecPolicy": SASRecPolicy,
+        "MixturePolicy": MixturePolicy,
+    }
+
+    def __init__(
+        self,
+        policy: str | type[SASRecPolicy],
+        env: GymEnv | str,
+        *args: Any,
+        alpha_initial: float = 0.1,
+        alpha_fraction: float = 0.5,
+        **kwargs: Any,
+    ) -> None:
+        for name, value in (("alpha_initial", alpha_initial), ("alpha_fraction", alpha_fraction)):
+            if not 0 < value <= 1:
+                raise ValueError(
+                    f"{name}={value} is out of range: it must be above 0 and at most 1"
+                )
+        self.alpha_initial = alpha_initial
+        self.alpha_fraction = alpha_fraction
+        super().__init__(policy, env, *args, **kwargs)
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        if isinstance(self.policy, MixturePolicy):
+            assert isinstance(self.policy_target, MixturePolicy)
+            self.policy.alpha.fill_(self.alpha_initial)
+            # One frozen policy and one alpha: only the learner has a lagging copy.
+            self.policy_target.frozen = self.policy.frozen
+            self.policy_target.alpha = self.policy.alpha
+
+    def _on_step(self) -> None:
+        """Moves alpha along its schedule, after each step of the environments."""
+        if isinstance(self.policy, MixturePolicy):
+            elapsed = 1 - self._current_progress_remaining
+            to_go = 1 - min(elapsed / self.alpha_fraction, 1)
+            alpha = 1 - to_go * (1 - self.alpha_initial)
+            self.policy.alpha.fill_(alpha)
+            self.logger.record("rollout/alpha", alpha)
+
+    def learn(
+        self: SelfAIALP,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 4,
+        tb_log_name: str = "AIALP",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> SelfAIALP:
+        """Learns for ``total_timesteps`` environment steps; the arguments are SB3's."""
+        return super().learn(
+            total_timesteps=total_timesteps,
+            callback=callback,
+            log_interval=log_interval,
+            tb_log_name=tb_log_name,
+            reset_num_timesteps=reset_num_timesteps,
+            progress_bar=progress_bar,
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls: type[SelfAIALP],
+        path: str | Path,
+        env: GymEnv,
+        scheme: Scheme = "ap",
+        beta_init: BetaInit = "pretrained",
+        **kwargs: Any,
+    ) -> SelfAIALP:
+        """Takes the weights that ``IALP.save_pretrained`` wrote to the users of ``env``.
+
+        Args:
+            path: the folder.
+            env: an environment of the same catalogue.
+            scheme: ``"ft"`` fine-tunes the weights, ``"ap"`` mixes them, frozen, with a learner.
+            beta_init: where ap's learner starts: from a copy of the pre-trained weights
+                (Algorithm 2) or at random (section 5.4).
+            **kwargs: arguments of the constructor; ``learning_starts`` is 0 if not given.
+
+        Raises:
+            FileNotFoundError: if the folder holds no weights.
+            ValueError: for an unknown choice, or weights of another catalogue.
+        """
+        check_choice("scheme", scheme, get_args(Scheme))
+        check_choice("beta_init", beta_init, get_args(BetaInit))
+        if scheme == "ft":
+            return super().from_pretrained(path, env, **kwargs)
+        saved = pretrained.load(Path(path))
+        model = cls("MixturePolicy", env, **saved.arguments(kwargs))
+        saved.check_belongs_to(model)
+        assert isinstance(model.policy, MixturePolicy)
+        model.policy.frozen.load_state_dict(saved.weights)
+        if beta_init == "pretrained":
+            # The mixture has a frozen policy and an alpha that the weights do not.
+            model.policy.load_state_dict(saved.weights, strict=False)
+            model._update_target(tau=1.0)
+        return model

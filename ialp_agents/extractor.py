@@ -1,0 +1,125 @@
+"""The SASRec encoder as a Stable-Baselines3 features extractor: one encoder for every agent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import Tensor, nn
+
+from recsim_envs.sasrec import SASRec
+
+
+class SASRecExtractor(BaseFeaturesExtractor):
+    """Encodes a session (and its user, where the environment names one) as d features.
+
+    With SB3's own agents, pass ``net_arch=[]`` so that the head stands directly on the encoder::
+
+        policy_kwargs = dict(features_extractor_class=SASRecExtractor, net_arch=[])
+        DQN("MlpPolicy", env, policy_kwargs=policy_kwargs)  # "MultiInputPolicy" for Dict
+
+    Args:
+        observation_space: ``Box(0, n_items, (H,))`` of item ids, left-padded with ``n_items``,
+            newest last; or ``Dict(user=Discrete(n_users), history=Box)``. The user's learned
+            vector is added to the encoded session.
+        embedding_dim: d, also ``features_dim`` (not given in the paper; HAC's is 32, SASRec's 50).
+        n_layers: attention blocks (not given; SASRec's 2).
+        n_heads: heads a block; divides ``embedding_dim`` (not given).
+        dropout: dropout rate while training (not given; 0, as in SB3's networks: noise in the
+            critic is noise in the actor's weights).
+        item_features: (n_items, f) description of the items, for example the SVD of their text's
+            TF-IDF. The item vectors then *start* as its principal components; they stay learnable.
+
+    Raises:
+        ValueError: if the space is not one of the two forms, or ``item_features`` has another
+            number of rows than the catalogue.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        embedding_dim: int = 64,
+        n_layers: int = 2,
+        n_heads: int = 2,
+        dropout: float = 0.0,
+        item_features: NDArray[np.floating] | None = None,
+    ) -> None:
+        super().__init__(observation_space, embedding_dim)
+        history, n_users = _read_space(observation_space)
+        self.n_items = int(history.high.max())
+        self.n_users = n_users
+        self.history_length = history.shape[0]
+        self.sasrec = SASRec(
+            self.n_items, self.history_length, embedding_dim, n_layers, n_heads, dropout
+        )
+        self.user_embedding = nn.Embedding(n_users, embedding_dim) if n_users else None
+        if self.user_embedding is not None:
+            nn.init.normal_(self.user_embedding.weight, std=embedding_dim**-0.5)
+        if item_features is not None:
+            self._start_from(item_features)
+
+    @property
+    def item_vectors(self) -> Tensor:
+        """The learned item vectors, (n_items, d)."""
+        return self.sasrec.item_embedding.weight[: self.n_items]
+
+    def forward(self, observations: Tensor | dict[str, Tensor]) -> Tensor:
+        """Encodes what SB3's preprocessing made of the observations.
+
+        Args:
+            observations: (B, H) item ids, as floats (exact up to 16.7 million items); or a dict of
+                those and ``user``, one-hot: (B, n_users), or (B, 1, n_users) from a buffer.
+
+        Returns:
+            (B, d) features.
+        """
+        if self.user_embedding is None:
+            assert isinstance(observations, Tensor)
+            encoded: Tensor = self.sasrec.encode(observations)
+            return encoded
+        assert isinstance(observations, dict)
+        encoded = self.sasrec.encode(observations["history"])  # (B, d)
+        user = observations["user"].argmax(dim=-1).reshape(-1)  # (B,)
+        embedded: Tensor = self.user_embedding(user)  # (B, d)
+        return encoded + embedded
+
+    def _start_from(self, item_features: NDArray[np.floating]) -> None:
+        if item_features.ndim != 2 or len(item_features) != self.n_items:
+            raise ValueError(
+                f"item_features has shape {item_features.shape}, but the observation space has "
+                f"{self.n_items} items: give one row an item, in the order of the actions"
+            )
+        vectors = torch.as_tensor(item_features, dtype=torch.float32)
+        vectors = vectors - vectors.mean(dim=0)
+        n_components = min(self.features_dim, *vectors.shape)
+        left, scale, _ = torch.linalg.svd(vectors, full_matrices=False)
+        components = left[:, :n_components] * scale[:n_components]  # (n_items, <= d)
+        padded = F.pad(components, (0, self.features_dim - n_components))
+        with torch.no_grad():
+            # The random start has rows of length about 1, so these replace it like for like; what
+            # remains of it tells apart items whose features are equal.
+            self.item_vectors.mul_(0.1).add_(F.normalize(padded, dim=1))
+
+
+def _read_space(space: spaces.Space[Any]) -> tuple[spaces.Box, int]:
+    """Returns the history's space and the number of users (0: the observation names none)."""
+    history, n_users = space, 0
+    if isinstance(space, spaces.Dict) and set(space.spaces) == {"user", "history"}:
+        history, user = space["history"], space["user"]
+        n_users = int(user.n) if isinstance(user, spaces.Discrete) else -1
+    if (
+        n_users < 0
+        or not isinstance(history, spaces.Box)
+        or len(history.shape) != 1
+        or not np.issubdtype(history.dtype, np.integer)
+    ):
+        raise ValueError(
+            f"observation_space={space} is not a session of items: it must be "
+            "Box(0, n_items, (H,), an integer type) or Dict(user=Discrete(n_users), history=Box)"
+        )
+    return history, n_users

@@ -1,0 +1,326 @@
+"""iALP: Algorithm 1 of the paper, as a Stable-Baselines3 off-policy algorithm."""
+
+from __future__ import annotations
+
+import math
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar, get_args
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.noise import ActionNoise
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, PyTorchObs, Schedule
+from stable_baselines3.common.utils import polyak_update
+from torch import Tensor
+
+from ialp_agents import pretrained
+from ialp_agents.buffers import DictItemReplayBuffer, ItemReplayBuffer
+from ialp_agents.policies import MixturePolicy, SASRecPolicy
+
+SelfIALP = TypeVar("SelfIALP", bound="IALP")
+Advantage = Literal["td", "q", "q_centred", "none"]
+Candidates = Literal["sample", "topk"]
+Exploration = Literal["categorical", "epsilon", "greedy"]
+
+
+class IALP(OffPolicyAlgorithm):
+    """Interaction-Augmented Learned Policy (iALP).
+
+    Paper: https://arxiv.org/abs/2501.13816, Algorithm 1. The agent proposes a slate of k items, the
+    environment's judge takes one of them and rewards it with 1, or takes a random one and rewards
+    it with 0; actor and critic learn from the item taken. On an environment of single items the
+    same agent is a plain off-policy actor-critic.
+
+    Each choice that the paper leaves open is an argument. "Not given" below means that the default
+    is ours; docs/agents.md shows what was measured.
+
+    Args:
+        policy: ``"SASRecPolicy"`` or a subclass of it.
+        env: an environment of item sessions, see :class:`SASRecPolicy` for the two spaces.
+        learning_rate: of Adam, for encoder, actor and critic (not given).
+        buffer_size: transitions kept (not given).
+        learning_starts: steps with uniformly random items before learning (not given; SB3's).
+        batch_size: transitions a gradient step (not given; SB3's).
+        tau: share of the learned weights that moves into the target network each time (not given;
+            1 makes hard updates).
+        gamma: discount factor, in [0, 1] (not given).
+        train_freq: environment calls between trainings, as in SB3.
+        gradient_steps: gradient steps a training; with ``train_freq`` this is the replay ratio
+            (not given). -1 takes as many as environment steps were made.
+        replay_buffer_class: by default the one for the observation space.
+        replay_buffer_kwargs: its arguments. ``handle_timeout_termination=False`` would also stop
+            the bootstrap at a session's length cap; by default only a user who left stops it.
+        target_update_interval: gradient steps between target updates (not given).
+        advantage: the actor's weight w in ``-w log pi(a|s)``. ``"td"`` is Eq. 9 as printed: the
+            TD error ``y - Q(s, a)``, of the very Q that Eq. 8 drives to zero. ``"q"``: the target
+            y. ``"q_centred"``: ``y - V(s)``, with V(s) the target network's mean over its policy;
+            a negative one does not push an item below a chance of 1 / n_items. ``"none"``: 1,
+            which imitates every item taken.
+        critic_coef: factor of the critic's loss in the sum of both (not given; they share the
+            encoder).
+        candidates: how a slate is proposed while collecting: ``"sample"`` draws k items without
+            replacement, ``"topk"`` takes the k most probable (not given). Slates only.
+        exploration: how an item is chosen while collecting: ``"categorical"`` draws it,
+            ``"greedy"`` takes the most probable, ``"epsilon"`` a uniformly random one with
+            probability ``epsilon``, else the most probable. Single items only.
+        epsilon: see ``exploration`` (not given).
+        max_grad_norm: the gradient's norm is clipped to this (not given; SB3's for DQN).
+        stats_window_size: episodes in the logged means.
+        tensorboard_log: folder of the TensorBoard logs.
+        policy_kwargs: arguments of the policy.
+        verbose: 0 no output, 1 info, 2 debug.
+        seed: of all random numbers.
+        device: "cpu", "cuda" or "auto".
+        _init_setup_model: whether to build the networks now.
+
+    Raises:
+        ValueError: for an unknown choice, or an environment that is not one of item sessions.
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"SASRecPolicy": SASRecPolicy}
+    policy: SASRecPolicy
+    policy_target: SASRecPolicy
+
+    def __init__(
+        self,
+        policy: str | type[SASRecPolicy],
+        env: GymEnv | str,
+        learning_rate: float | Schedule = 1e-3,
+        buffer_size: int = 100_000,
+        learning_starts: int = 100,
+        batch_size: int = 256,
+        tau: float = 0.005,
+        gamma: float = 0.9,
+        train_freq: int | tuple[int, str] = 1,
+        gradient_steps: int = 1,
+        replay_buffer_class: type[ReplayBuffer] | None = None,
+        replay_buffer_kwargs: dict[str, Any] | None = None,
+        target_update_interval: int = 1,
+        advantage: Advantage = "q_centred",
+        critic_coef: float = 1.0,
+        candidates: Candidates = "sample",
+        exploration: Exploration = "categorical",
+        epsilon: float = 0.1,
+        max_grad_norm: float = 10,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: torch.device | str = "auto",
+        _init_setup_model: bool = True,
+    ) -> None:
+        check_choice("advantage", advantage, get_args(Advantage))
+        check_choice("candidates", candidates, get_args(Candidates))
+        check_choice("exploration", exploration, get_args(Exploration))
+        super().__init__(
+            policy,
+            env,
+            learning_rate,
+            buffer_size,
+            learning_starts,
+            batch_size,
+            tau,
+            gamma,
+            train_freq,
+            gradient_steps,
+            action_noise=None,  # exploration draws items, it adds nothing to them
+            replay_buffer_class=replay_buffer_class,
+            replay_buffer_kwargs=replay_buffer_kwargs,
+            policy_kwargs=policy_kwargs,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            verbose=verbose,
+            device=device,
+            seed=seed,
+            sde_support=False,
+            support_multi_env=True,
+        )
+
+        self.target_update_interval = target_update_interval
+        self.advantage = advantage
+        self.critic_coef = critic_coef
+        self.candidates = candidates
+        self.exploration = exploration
+        self.epsilon = epsilon
+        self.max_grad_norm = max_grad_norm
+
+        if _init_setup_model:
+            self._setup_model()
+
+    def _setup_model(self) -> None:
+        if self.replay_buffer_class is None:
+            has_dict = isinstance(self.observation_space, spaces.Dict)
+            self.replay_buffer_class = DictItemReplayBuffer if has_dict else ItemReplayBuffer
+        super()._setup_model()
+        self.policy_target = deepcopy(self.policy)
+        self.policy_target.requires_grad_(False)
+        self.policy_target.set_training_mode(False)
+        del self.policy_target.optimizer
+
+    def train(self, gradient_steps: int, batch_size: int = 100) -> None:
+        """Does ``gradient_steps`` updates of actor, critic and target network."""
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+
+        assert self.replay_buffer is not None
+        actor_losses, critic_losses, weights = [], [], []
+        for _ in range(gradient_steps):
+            replay = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
+            items = replay.actions[:, 0].long()  # (B,)
+            with torch.no_grad():
+                next_value = self.policy_target.expected_value(replay.next_observations)  # (B,)
+                # Only a user who left ends the sum: at the length cap, dones is 0.
+                not_left = 1 - replay.dones[:, 0]  # (B,)
+                target = replay.rewards[:, 0] + not_left * self.gamma * next_value  # (B,)
+
+            q_value, log_prob = self.policy.evaluate_actions(replay.observations, items)
+            critic_loss = F.mse_loss(q_value, target)  # Eq. 8
+            weight = self._actor_weight(replay.observations, q_value, log_prob, target)  # (B,)
+            actor_loss = -(weight * log_prob).mean()  # Eq. 9
+
+            self.policy.optimizer.zero_grad()
+            (actor_loss + self.critic_coef * critic_loss).backward()
+            torch.nn.utils.clip_grad_norm_(self.policy.learner_parameters(), self.max_grad_norm)
+            self.policy.optimizer.step()
+
+            self._n_updates += 1
+            if self._n_updates % self.target_update_interval == 0:
+                self._update_target(self.tau)
+            actor_losses.append(actor_loss.item())
+            critic_losses.append(critic_loss.item())
+            weights.append(weight.mean().item())
+
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        self.logger.record("train/actor_loss", np.mean(actor_losses))
+        self.logger.record("train/critic_loss", np.mean(critic_losses))
+        self.logger.record("train/actor_weight", np.mean(weights))
+
+    @torch.no_grad()
+    def _actor_weight(
+        self, obs: PyTorchObs, q_value: Tensor, log_prob: Tensor, target: Tensor
+    ) -> Tensor:
+        """Returns w of Eq. 9's ``-w log pi(a|s)``, (B,); see the argument ``advantage``."""
+        if self.advantage == "td":
+            return target - q_value
+        if self.advantage == "q":
+            return target
+        if self.advantage == "q_centred":
+            # The value is that of the network the target was made with: against the learned one's,
+            # which is ahead of it, nearly all weights would be negative while values grow.
+            weight = target - self.policy_target.expected_value(obs)
+            # -w log pi has no lower bound where w < 0, and replay repeats it: pushing an item down
+            # ends once it is rarer than under the uniform policy.
+            is_rare = log_prob < -math.log(self.policy.n_items)
+            return torch.where(is_rare, weight.clamp(min=0), weight)
+        return torch.ones_like(target)
+
+    def _update_target(self, tau: float) -> None:
+        learned = self.policy.learner_parameters()
+        polyak_update(learned, self.policy_target.learner_parameters(), tau)
+
+    def _sample_action(
+        self,
+        learning_starts: int,
+        action_noise: ActionNoise | None = None,
+        n_envs: int = 1,
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Chooses items, or slates, to collect experience with.
+
+        Returns:
+            The actions, (N,) or (N, k), twice: for the environment and for the buffer.
+        """
+        rng = self.action_space.np_random
+        has_slates = isinstance(self.action_space, spaces.MultiDiscrete)
+        if self.num_timesteps < learning_starts:
+            is_random = np.ones(n_envs, dtype=bool)
+        elif self.exploration == "epsilon" and not has_slates:
+            is_random = rng.random(n_envs) < self.epsilon
+        else:
+            is_random = np.zeros(n_envs, dtype=bool)
+
+        if has_slates:
+            deterministic = self.candidates == "topk"
+        else:
+            deterministic = self.exploration != "categorical"
+        assert self._last_obs is not None
+        actions, _ = self.policy.predict(self._last_obs, deterministic=deterministic)
+        for i in np.flatnonzero(is_random):
+            # Not action_space.sample(): the items of a slate must differ.
+            slate = rng.choice(self.policy.n_items, self.policy.slate_size, replace=False)
+            actions[i] = slate if has_slates else slate[0]
+        return actions, actions
+
+    def learn(
+        self: SelfIALP,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 4,
+        tb_log_name: str = "IALP",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> SelfIALP:
+        """Learns for ``total_timesteps`` environment steps; the arguments are SB3's."""
+        return super().learn(
+            total_timesteps=total_timesteps,
+            callback=callback,
+            log_interval=log_interval,
+            tb_log_name=tb_log_name,
+            reset_num_timesteps=reset_num_timesteps,
+            progress_bar=progress_bar,
+        )
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes the policy's weights (safetensors) and what they belong to (JSON).
+
+        Args:
+            folder: made if missing. A crash leaves in it either the old weights or the new.
+
+        Raises:
+            ValueError: if the policy is still a mixture, see :class:`AIALP`.
+        """
+        if isinstance(self.policy, MixturePolicy) and self.policy.alpha < 1:
+            raise ValueError(
+                f"the policy is a mixture with alpha={self.policy.alpha:.3g}, so the learner alone "
+                "is not what acts: train until alpha is 1, or keep both with save()"
+            )
+        pretrained.save(self, Path(folder))
+
+    @classmethod
+    def from_pretrained(
+        cls: type[SelfIALP], path: str | Path, env: GymEnv, **kwargs: Any
+    ) -> SelfIALP:
+        """Makes an agent on ``env`` with the weights that :meth:`save_pretrained` wrote.
+
+        Args:
+            path: the folder.
+            env: an environment of the same catalogue; slates or single items, as you like.
+            **kwargs: arguments of the constructor. ``learning_starts`` is 0 if not given, for the
+                policy needs no random start.
+
+        Raises:
+            FileNotFoundError: if the folder holds no weights.
+            ValueError: if the weights belong to another catalogue; the message names both.
+        """
+        saved = pretrained.load(Path(path))
+        model = cls("SASRecPolicy", env, **saved.arguments(kwargs))
+        saved.check_belongs_to(model)
+        model.policy.load_state_dict(saved.weights)
+        model._update_target(tau=1.0)
+        return model
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        return ["policy", "policy.optimizer", "policy_target"], []
+
+
+def check_choice(argument: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raises ValueError, naming the argument, if ``value`` is not one of ``choices``."""
+    if value not in choices:
+        raise ValueError(f"{argument}={value!r} is unknown: use one of {choices}")

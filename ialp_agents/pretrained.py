@@ -1,0 +1,161 @@
+"""Policies on disk: safetensors and JSON, nothing that runs code when it is read.
+
+A folder holds ``config.json`` and the weights file that it names. The weights' name contains the
+hash of their content, so that replacing ``config.json``, which is atomic, is the moment at which
+new weights take the place of the old ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import safetensors.torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from ialp_agents.ialp.ialp import IALP
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What a policy's weights can be used for.
+
+    Attributes:
+        n_items: catalogue size.
+        n_users: users named by the observations, 0 if none.
+        history_length: H, the longest session seen.
+        dataset: name of the data, None if the environment does not say.
+        hash: of the data's content, None if the environment does not say.
+    """
+
+    n_items: int
+    n_users: int
+    history_length: int
+    dataset: str | None = None
+    hash: str | None = None
+
+    @classmethod
+    def of(cls, model: IALP) -> Catalogue:
+        """Reads it from an agent's policy and environment."""
+        encoder = model.policy.features_extractor
+        sizes = (encoder.n_items, encoder.n_users, encoder.history_length)
+        try:
+            assert model.env is not None
+            (dataset,) = model.env.get_attr("dataset", indices=[0])
+        except AttributeError:  # an environment without data, such as a toy
+            return cls(*sizes)
+        return cls(*sizes, dataset=dataset.name, hash=dataset.hash)
+
+    def fits(self, other: Catalogue) -> bool:
+        """Whether the sizes are equal and, as far as both are known, the data too."""
+        mine, others = asdict(self), asdict(other)
+        return all(
+            mine[key] == others[key]
+            or (key in ("dataset", "hash") and None in (mine[key], others[key]))
+            for key in mine
+        )
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """Weights read from a folder.
+
+    Attributes:
+        folder: where they were read.
+        catalogue: what they belong to.
+        policy_kwargs: the constructor arguments of the policy they fit.
+        weights: the state dict of a :class:`SASRecPolicy`.
+    """
+
+    folder: Path
+    catalogue: Catalogue
+    policy_kwargs: dict[str, Any]
+    weights: dict[str, Tensor]
+
+    def arguments(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Adds to an algorithm's arguments those that the weights decide or make needless."""
+        policy_kwargs = {**kwargs.get("policy_kwargs", {}), **self.policy_kwargs}
+        return {"learning_starts": 0, **kwargs, "policy_kwargs": policy_kwargs}
+
+    def check_belongs_to(self, model: IALP) -> None:
+        """Raises ValueError if the weights belong to another catalogue than the model's."""
+        other = Catalogue.of(model)
+        if not self.catalogue.fits(other):
+            raise ValueError(
+                f"the weights in {self.folder} belong to {self.catalogue}, but the environment has "
+                f"{other}: use the environment they were trained for, or train new ones"
+            )
+
+
+def save(model: IALP, folder: Path) -> None:
+    """Writes the learner's weights and their description into ``folder``."""
+    learner = {
+        name: weight.contiguous()
+        for name, weight in model.policy.state_dict().items()
+        if not name.startswith("frozen.") and name != "alpha"
+    }
+    content = safetensors.torch.save(learner)
+    weights = folder / f"weights-{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
+    policy = model.policy
+    # The features the item vectors started from are in the weights by now.
+    extractor_kwargs = dict(policy.features_extractor_kwargs)
+    extractor_kwargs.pop("item_features", None)
+    config = {
+        "format": FORMAT,
+        "algorithm": type(model).__name__,
+        "num_timesteps": model.num_timesteps,
+        "catalogue": asdict(Catalogue.of(model)),
+        "policy_kwargs": {
+            "tie_weights": policy.tie_weights,
+            "features_extractor_kwargs": extractor_kwargs,
+        },
+        "weights": weights.name,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(weights, content)
+    _write(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())
+    for old in folder.glob("weights-*.safetensors"):
+        if old != weights:
+            old.unlink()
+
+
+def load(folder: Path) -> Pretrained:
+    """Reads what :func:`save` wrote.
+
+    Raises:
+        FileNotFoundError: if the folder holds no pre-trained policy.
+        ValueError: if it was written by another version of this format.
+    """
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(
+            f"{folder / 'config.json'} is missing: pass a folder that save_pretrained() wrote"
+        )
+    config = json.loads((folder / "config.json").read_text())
+    if config["format"] != FORMAT:
+        raise ValueError(
+            f"{folder} has format {config['format']}, but this version reads {FORMAT}: "
+            "save the policy again with this version"
+        )
+    return Pretrained(
+        folder=folder,
+        catalogue=Catalogue(**config["catalogue"]),
+        policy_kwargs=config["policy_kwargs"],
+        weights=safetensors.torch.load_file(folder / Path(config["weights"]).name),
+    )
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Writes a whole file or none of it."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)

@@ -1,0 +1,30 @@
+"""The two action spaces an agent may meet: one item, or a slate of k items."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gymnasium import spaces
+
+
+def item_space(action_space: spaces.Space[Any]) -> spaces.Discrete:
+    """Returns the space of one item: of ``Discrete(n)`` itself, of a slate any of its places.
+
+    Raises:
+        ValueError: if it is neither ``Discrete(n)`` nor ``MultiDiscrete([n] * k)`` with k <= n.
+    """
+    if isinstance(action_space, spaces.Discrete) and action_space.start == 0:
+        return action_space
+    if isinstance(action_space, spaces.MultiDiscrete) and action_space.nvec.ndim == 1:
+        n_items, k = int(action_space.nvec[0]), len(action_space.nvec)
+        if (action_space.nvec == n_items).all() and k <= n_items:
+            return spaces.Discrete(n_items)
+    raise ValueError(
+        f"action_space={action_space} is not one of items: it must be Discrete(n_items), or "
+        "MultiDiscrete([n_items] * k) with k <= n_items for a slate"
+    )
+
+
+def slate_size(action_space: spaces.Space[Any]) -> int:
+    """Returns k, the number of items of one action (1 for ``Discrete``)."""
+    return len(action_space.nvec) if isinstance(action_space, spaces.MultiDiscrete) else 1

@@ -1,0 +1,176 @@
+"""How good a judge is: does it find the item that a real user took next?"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from llm_oracle.judge import IntArray, Judge
+from recsim_envs.dataset import Dataset
+
+LIKED = 4
+"""Where the data has ratings, a choice is an item rated this high."""
+BATCH = 16
+
+
+class Questions(NamedTuple):
+    """Multiple-choice questions with known answers; one row a question.
+
+    Attributes:
+        histories: (B, H) what the user chose before, padded on the left with ``n_items``.
+        slates: (B, k) the candidates.
+        users: (B,) user ids, or None where the data has no user table.
+        answers: (B,) index in the slate of what the user really chose, -1 where it is not there.
+    """
+
+    histories: IntArray
+    slates: IntArray
+    users: IntArray | None
+    answers: IntArray
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How a judge did on questions from real sequences.
+
+    Attributes:
+        judge: its name.
+        n: number of questions of each kind.
+        k: candidates a question; guessing is right once in k.
+        accuracy: share of questions whose true next item it picked.
+        none_rate: share of those questions that it answered with "None of them".
+        none_rate_without: the same for slates of random items only, where "None of them" is right.
+        prompts_per_second: verdicts a second, first-time costs (loading, priors) included.
+    """
+
+    judge: str
+    n: int
+    k: int
+    accuracy: float
+    none_rate: float
+    none_rate_without: float
+    prompts_per_second: float
+
+
+def next_item_questions(
+    dataset: Dataset,
+    n: int = 200,
+    k: int = 10,
+    seed: int = 0,
+    sequences: IntArray | None = None,
+    history_length: int = 12,
+    with_answer: bool = True,
+) -> Questions:
+    """Draws questions: a sequence up to a random point, and k candidates for what came next.
+
+    The true next item stands at a random place among ``k - 1`` uniformly random other items that
+    are not in the sequence. Where the data has ratings, only items rated 4 or 5 count as choices.
+
+    Args:
+        dataset: real sequences.
+        n: number of questions; sequences are drawn with replacement.
+        k: candidates a question.
+        seed: of all draws.
+        sequences: numbers of the sequences to draw from; default the held-out part of
+            ``dataset.split()``.
+        history_length: H, the most recent choices that the judge is shown.
+        with_answer: False replaces the true item by another random one.
+
+    Raises:
+        ValueError: if no sequence has two choices, or the catalogue is too small for k.
+    """
+    if sequences is None:
+        sequences = dataset.split()[1]
+    rng = np.random.default_rng(seed)
+    choices = _choices(dataset)
+    usable = [s for s in sequences if len(choices[s]) >= 2]
+    if not usable:
+        raise ValueError("none of the sequences holds two choices: pass other sequences")
+    drawn = rng.choice(usable, n)
+    histories = np.full((n, history_length), dataset.n_items, dtype=np.int64)
+    slates = np.empty((n, k), dtype=np.int64)
+    answers = rng.integers(k, size=n)
+    for row, sequence in enumerate(drawn):
+        items = choices[sequence]
+        now = rng.integers(1, len(items))
+        past = items[max(0, now - history_length) : now]
+        histories[row, history_length - len(past) :] = past
+        others = np.setdiff1d(np.arange(dataset.n_items), items, assume_unique=False)
+        if len(others) < k:
+            raise ValueError(f"k={k}, but only {len(others)} items are new to a user: lower k")
+        slates[row] = rng.choice(others, k, replace=False)
+        if with_answer:
+            slates[row, answers[row]] = items[now]
+    if not with_answer:
+        answers = np.full(n, -1)
+    return Questions(histories, slates, _users(dataset, drawn), answers)
+
+
+def next_item_accuracy(
+    judge: Judge,
+    dataset: Dataset,
+    n: int = 200,
+    k: int = 10,
+    seed: int = 0,
+    sequences: IntArray | None = None,
+    history_length: int = 12,
+) -> Accuracy:
+    """Asks ``judge`` the questions of :func:`next_item_questions`, n with and n without an answer.
+
+    The arguments are those of :func:`next_item_questions`.
+    """
+    draw = partial(
+        next_item_questions,
+        dataset,
+        n,
+        k,
+        sequences=sequences,
+        history_length=history_length,
+    )
+    questions = draw(seed=seed)
+    hopeless = draw(seed=seed + 1, with_answer=False)
+    start = time.perf_counter()
+    picks = ask(judge, questions)
+    picks_without = ask(judge, hopeless)
+    return Accuracy(
+        judge=judge.name,
+        n=n,
+        k=k,
+        accuracy=float((picks == questions.answers).mean()),
+        none_rate=float((picks < 0).mean()),
+        none_rate_without=float((picks_without < 0).mean()),
+        prompts_per_second=2 * n / (time.perf_counter() - start),
+    )
+
+
+def ask(judge: Judge, questions: Questions) -> IntArray:
+    """Returns the judge's picks (B,), a few questions at a time under a progress bar."""
+    picks = []
+    starts = range(0, len(questions.slates), BATCH)
+    for start in tqdm(starts, desc=judge.name, unit="batch", leave=False):
+        part = slice(start, start + BATCH)
+        users = None if questions.users is None else questions.users[part]
+        picks.append(judge.choose(questions.histories[part], questions.slates[part], users))
+    return np.concatenate(picks)
+
+
+def _choices(dataset: Dataset) -> list[IntArray]:
+    """What each sequence's user chose, oldest first."""
+    if "rating" not in dataset.interactions.columns:
+        return dataset.sequences
+    ratings = dataset.interactions["rating"].to_numpy()
+    ends = np.cumsum([len(items) for items in dataset.sequences])[:-1]
+    parts = zip(dataset.sequences, np.split(ratings, ends), strict=True)
+    return [items[rating >= LIKED] for items, rating in parts]
+
+
+def _users(dataset: Dataset, sequences: IntArray) -> IntArray | None:
+    if dataset.users is None:
+        return None
+    first = dataset.interactions.unique("sequence", keep="first", maintain_order=True)
+    return first["user"].to_numpy().astype(np.int64)[sequences]

@@ -1,0 +1,183 @@
+"""The environment in which the judge is the user: where iALP is pre-trained.
+
+An action is a slate of k candidates. The judge picks one for the user's current history, the inner
+environment steps with the pick, and the reward says whether there was one: 1 for a picked item, 0
+for "None of them", in which case a random candidate is shown.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, SupportsFloat, get_args
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+from numpy.typing import NDArray
+
+from llm_oracle.judge import IntArray, Judge
+
+Reward = Literal["judge", "env"]
+Observation = NDArray[np.integer] | dict[str, NDArray[np.integer]]
+
+
+class LLMOracleVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
+    """Lets a judge choose from slates, for all sub-environments in one call.
+
+    ``infos["item"]`` (N,) is the item that was shown, ``infos["pick"]`` (N,) its index in the slate
+    or -1 for "None of them". A slate may hold an item twice; it only narrows the choice.
+
+    Args:
+        vector_env: an environment with ``Discrete(n_items)`` actions whose observation is the
+            history (N, H), or a dict with ``history`` (N, H) and ``user`` (N,).
+        judge: decides in the user's place; must be built from the same catalogue.
+        k: candidates a slate (the paper: 10).
+        reward: "judge" gives 1.0 for a picked item and 0.0 for none; "env" gives the inner
+            environment's reward of the item shown (LLMOnline in RQ3).
+
+    Raises:
+        ValueError: if the judge knows another catalogue, or for an unknown ``reward``, a bad ``k``,
+            or an autoreset mode under which an observation may be stale (use SAME_STEP).
+    """
+
+    def __init__(
+        self,
+        vector_env: VectorEnv[Any, Any, Any],
+        judge: Judge,
+        k: int = 10,
+        reward: Reward = "judge",
+    ) -> None:
+        super().__init__(vector_env)
+        mode = vector_env.metadata.get("autoreset_mode")
+        if mode is not AutoresetMode.SAME_STEP:
+            raise ValueError(
+                f"autoreset_mode={mode}: the judge would be asked about an episode that is over; "
+                "use an environment with AutoresetMode.SAME_STEP"
+            )
+        n_items = _check_arguments(vector_env.single_action_space, judge, k, reward)
+        self.judge, self.k, self.reward = judge, k, reward
+        self.single_action_space = gym.spaces.MultiDiscrete([n_items] * k)
+        self.action_space = gym.vector.utils.batch_space(self.single_action_space, self.num_envs)
+        self._observation: Observation | None = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Resets the inner environments."""
+        self._observation, infos = self.env.reset(seed=seed, options=options)
+        return self._observation, infos
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Shows each user one item of its slate.
+
+        Args:
+            actions: (N, k) item ids.
+
+        Raises:
+            ValueError: if ``actions`` is not of that shape.
+            gym.error.ResetNeeded: before the first :meth:`reset`.
+        """
+        slates = np.asarray(actions)
+        picks, items = _choose(self.judge, self._observation, slates, self.k, self.np_random)
+        observation, rewards, terminated, truncated, infos = self.env.step(items)
+        self._observation = observation
+        if self.reward == "judge":
+            rewards = (picks >= 0).astype(np.float64)
+        return observation, rewards, terminated, truncated, infos | {"item": items, "pick": picks}
+
+
+class LLMOracleEnv(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
+    """:class:`LLMOracleVectorEnv` for a single environment: a batch of one.
+
+    Args:
+        env: an environment with ``Discrete(n_items)`` actions whose observation is the history
+            (H,), or a dict with ``history`` (H,) and ``user``.
+        judge: as above.
+        k: as above.
+        reward: as above.
+
+    Raises:
+        ValueError: as above.
+    """
+
+    def __init__(
+        self, env: gym.Env[Any, Any], judge: Judge, k: int = 10, reward: Reward = "judge"
+    ) -> None:
+        # The spec shares the judge: its model may fill the memory once, but not twice.
+        gym.utils.RecordConstructorArgs.__init__(
+            self, _disable_deepcopy=True, judge=judge, k=k, reward=reward
+        )
+        gym.Wrapper.__init__(self, env)
+        n_items = _check_arguments(env.action_space, judge, k, reward)
+        self.judge, self.k, self.reward = judge, k, reward
+        self.action_space = gym.spaces.MultiDiscrete([n_items] * k)
+        self._observation: Observation | None = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Resets the inner environment."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._observation = _batch_of_one(observation)
+        return observation, info
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Shows the user one item of the slate ``action`` (k,); see the vector form."""
+        slate = np.asarray(action)[None]
+        picks, items = _choose(self.judge, self._observation, slate, self.k, self.np_random)
+        observation, reward, terminated, truncated, info = self.env.step(items[0])
+        self._observation = _batch_of_one(observation)
+        if self.reward == "judge":
+            reward = float(picks[0] >= 0)
+        info = info | {"item": int(items[0]), "pick": int(picks[0])}
+        return observation, reward, terminated, truncated, info
+
+
+def _choose(
+    judge: Judge,
+    observation: Observation | None,
+    slates: NDArray[np.integer],
+    k: int,
+    rng: np.random.Generator,
+) -> tuple[IntArray, IntArray]:
+    """Asks the judge; returns its picks (N,) and the items to show (N,)."""
+    if observation is None:
+        raise gym.error.ResetNeeded("call reset() before step()")
+    users = None
+    if isinstance(observation, dict):
+        users = observation["user"].astype(np.int64)
+        observation = observation["history"]
+    histories = observation.astype(np.int64)
+    candidates = slates.astype(np.int64)
+    if slates.shape != (len(histories), k):
+        raise ValueError(
+            f"the action has shape {slates.shape}: give k={k} item ids for each of the "
+            f"{len(histories)} environments, shape {(len(histories), k)}"
+        )
+    picks = judge.choose(histories, candidates, users)
+    # Drawn whether needed or not: a changed verdict then leaves later random draws as they were.
+    at_random = rng.integers(k, size=len(picks))
+    shown = np.where(picks >= 0, picks, at_random)
+    return picks, candidates[np.arange(len(candidates)), shown]
+
+
+def _batch_of_one(observation: Any) -> Observation:
+    if isinstance(observation, dict):
+        return {name: np.asarray(value)[None] for name, value in observation.items()}
+    return np.asarray(observation)[None]
+
+
+def _check_arguments(space: gym.Space[Any], judge: Judge, k: int, reward: str) -> int:
+    """Returns the size of the catalogue."""
+    if not isinstance(space, gym.spaces.Discrete) or space.start != 0:
+        raise ValueError(f"the environment's actions are {space}: a Discrete(n_items) is needed")
+    n_items = int(space.n)
+    if judge.n_items != n_items:
+        raise ValueError(
+            f"judge {judge.name!r} knows {judge.n_items} items, but the environment has {n_items}: "
+            "build the judge from env.unwrapped.dataset"
+        )
+    if not 1 <= k <= n_items:
+        raise ValueError(f"k={k}: choose 1 <= k <= n_items={n_items}")
+    if reward not in get_args(Reward):
+        raise ValueError(f"reward={reward!r} is unknown: use one of {get_args(Reward)}")
+    return n_items

