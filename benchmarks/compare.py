@@ -31,6 +31,7 @@ from tqdm import tqdm
 from benchmarks.agents import ONLINE_AGENTS, make_ialp, make_online_agent
 from benchmarks.evaluation import Sessions, make_users, play, reference_policies
 from benchmarks.report import Record, interval, plot_curves, print_table
+from ialp_agents import IALP
 from llm_oracle import LLMOracleVectorEnv, PopularityJudge, TfidfJudge
 from llm_oracle.judge import Judge
 from recsim_envs.dataset import Dataset
@@ -153,8 +154,6 @@ def pretrain(settings: Settings, seed: int) -> Record:
     users = make_users(
         settings.env, settings.users, data=settings.data, split="train", leaves=False
     )
-    # The judges' libraries use what is idle: nothing else runs during pre-training.
-    torch.set_num_threads(settings.workers)
     judge = make_judge(settings.judge, users.dataset, seed)
     env = VecMonitor(BatchedVecEnv(LLMOracleVectorEnv(users, judge, k=settings.k)))
     updates = max(1, round(settings.users * settings.updates_per_verdict))
@@ -162,7 +161,10 @@ def pretrain(settings: Settings, seed: int) -> Record:
     model.learn(settings.verdicts, progress_bar=True)
     model.save_pretrained(pretrained_folder(settings, seed))
     env.close()
-    row = _row("iALP", seed, e0=evaluate(settings, model, seed))
+    # The weights move from slates to single items, as for a user of from_pretrained.
+    customers = BatchedVecEnv(make_users(settings.env, 1, data=settings.data, split="test"))
+    policy = IALP.from_pretrained(pretrained_folder(settings, seed), customers, device="cpu")
+    row = _row("iALP", seed, e0=evaluate(settings, policy, seed))
     # The judge's own measure, in its own units: verdicts that named an item, not rewards of users.
     row["judge_pick_rate"] = float(np.mean([e["r"] / e["l"] for e in model.ep_info_buffer or []]))
     row["judge"] = judge.name

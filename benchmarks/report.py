@@ -64,7 +64,7 @@ def _cell(cells: list[Record], measure: str) -> str:
         low, high = interval([cell[measure]["mean"] for cell in cells])
     else:
         low, high = cells[0][measure]["interval"]
-    digits = 3 if measure in ("average_reward", "distinct") else 2
+    digits = 2 if measure in ("average_reward", "distinct") else 1
     if measure == "distinct" or not np.isfinite(low):
         return f"{mean:.{digits}f}"
     return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"

@@ -24,6 +24,15 @@ COAT_USER_GROUPS = {
     "location": "location",
     "fashioninterest": "fashion_interest",
 }
+JACKETS = {
+    "other": "jacket",
+    "parkas": "parka",
+    "pea": "pea coat",
+    "shells": "shell jacket",
+    "trench": "trench coat",
+    "vests": "vest",
+}
+AREAS = {"rural": "a rural", "suburban": "a suburban", "urban": "an urban"}
 
 
 def import_coat(folder: Path, name: str) -> Dataset:
@@ -77,16 +86,16 @@ def coat_dataset(
         for column in groups.values():
             if column not in table.columns:
                 raise DataError(f"Coat's table {table.columns} has no column {column!r}")
-    kind = pl.col("jacket_type").replace("other", "").str.strip_suffix("s")
+    kind = pl.col("jacket_type").replace_strict(JACKETS, default=pl.col("jacket_type") + " jacket")
     color = pl.when(pl.col("color") == "other").then(pl.lit("")).otherwise(pl.col("color"))
-    words = pl.format("{}'s {} {} jacket", pl.col("gender"), color, kind)
+    words = pl.format("{}'s {} {}", pl.col("gender"), color, kind)
     items = items.with_columns(text=words.str.replace_all(r"\s+", " "))
     users = users.with_columns(
         text=pl.format(
-            "a {} aged {} from a {} area, {} interested in fashion",
+            "a {} aged {} from {} area, {} interested in fashion",
             pl.col("gender").replace({"men": "man", "women": "woman"}),
             pl.col("age"),
-            pl.col("location"),
+            pl.col("location").replace(AREAS),
             pl.col("fashion_interest"),
         )
     )

@@ -136,7 +136,7 @@ def test_coat_importer_agrees_with_the_tidy_tables(real_data):
     for table, other in ((raw.items, tidy.items), (raw.users, tidy.users)):
         assert table["text"].equals(other["text"])
     assert raw.items["text"][1] == "men's blue insulated jacket"
-    assert raw.users["text"][0].startswith("a woman aged 20-30 from a urban area, very")
+    assert raw.users["text"][0].startswith("a woman aged 20-30 from an urban area, very")
 
 
 def test_deepfm_beats_constant_and_factorisation_on_random_ratings(real_data):

@@ -2,7 +2,8 @@
 
 A replica has the counts of the paper's Table 2 and the shape of the public data, but none of its
 content: items, names and texts are made up from ``words.toml``. The figures that were matched, for
-seed 0 (:mod:`recsim_envs.replica.shape` prints them again, and those of any prepared data)::
+seed 0 (:mod:`recsim_envs.replica.shape` prints them again, and those of any prepared data, except
+the choices and the policies)::
 
     LFM                                              real     replica
     items (real: what is public of Table 2's)      12,448      18,297
