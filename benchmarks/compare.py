@@ -67,9 +67,9 @@ class Settings:
     data: str = "replica"
     judge: str = "smollm2"
     k: int = 10
-    verdicts: int = 640
+    verdicts: int = 320
     updates_per_verdict: float = 1.0
-    online_steps: int = 10_000
+    online_steps: int = 5_000
     updates_per_step: float = 0.125
     users: int = 16
     sessions: int = 1000
@@ -154,6 +154,8 @@ def pretrain(settings: Settings, seed: int) -> Record:
     users = make_users(
         settings.env, settings.users, data=settings.data, split="train", leaves=False
     )
+    # Nothing else runs during pre-training: the language model may have all the cores.
+    torch.set_num_threads(settings.workers)
     judge = make_judge(settings.judge, users.dataset, seed)
     env = VecMonitor(BatchedVecEnv(LLMOracleVectorEnv(users, judge, k=settings.k)))
     updates = max(1, round(settings.users * settings.updates_per_verdict))

@@ -54,6 +54,12 @@ class SASRecExtractor(BaseFeaturesExtractor):
         self.n_items = int(history.high.max())
         self.n_users = n_users
         self.history_length = history.shape[0]
+        self.architecture = {
+            "embedding_dim": embedding_dim,
+            "n_layers": n_layers,
+            "n_heads": n_heads,
+            "dropout": dropout,
+        }
         self.sasrec = SASRec(
             self.n_items, self.history_length, embedding_dim, n_layers, n_heads, dropout
         )

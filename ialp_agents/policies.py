@@ -50,8 +50,8 @@ class SASRecPolicy(BasePolicy):
         action_space: ``Discrete(n_items)`` or ``MultiDiscrete([n_items] * k)``.
         lr_schedule: learning rate as a function of the progress remaining (1 to 0).
         tie_weights: whether actor and critic score items with the encoder's item vectors (not
-            given; True generalises over items from few verdicts, see docs/agents.md); False gives
-            each its own table, as the linear heads of SB3's DQN and A2C have.
+            given). True learns more from few verdicts; False gives each its own table, as the
+            linear heads of SB3's DQN and A2C have.
         features_extractor_class: the encoder.
         features_extractor_kwargs: its arguments (``embedding_dim``, ``item_features``, ...).
         normalize_images: SB3's argument; sessions are no images.
@@ -108,7 +108,7 @@ class SASRecPolicy(BasePolicy):
         self.state_value = nn.Linear(encoder.features_dim, 1)
         self.optimizer = self.optimizer_class(
             self.learner_parameters(),
-            lr=lr_schedule(1),  # type: ignore[call-arg]
+            lr=lr_schedule(1),  # type: ignore[call-arg]  # every optimiser has it
             **self.optimizer_kwargs,
         )
 

@@ -46,10 +46,10 @@ class Catalogue:
         """Reads it from an agent's policy and environment."""
         encoder = model.policy.features_extractor
         sizes = (encoder.n_items, encoder.n_users, encoder.history_length)
-        try:
-            assert model.env is not None
-            (dataset,) = model.env.get_attr("dataset", indices=[0])
-        except AttributeError:  # an environment without data, such as a toy
+        assert model.env is not None
+        (env,) = model.env.get_attr("unwrapped", indices=[0])
+        dataset = getattr(env, "dataset", None)  # a toy may have none
+        if dataset is None:
             return cls(*sizes)
         return cls(*sizes, dataset=dataset.name, hash=dataset.hash)
 
@@ -104,9 +104,6 @@ def save(model: IALP, folder: Path) -> None:
     content = safetensors.torch.save(learner)
     weights = folder / f"weights-{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
     policy = model.policy
-    # The features the item vectors started from are in the weights by now.
-    extractor_kwargs = dict(policy.features_extractor_kwargs)
-    extractor_kwargs.pop("item_features", None)
     config = {
         "format": FORMAT,
         "algorithm": type(model).__name__,
@@ -114,7 +111,8 @@ def save(model: IALP, folder: Path) -> None:
         "catalogue": asdict(Catalogue.of(model)),
         "policy_kwargs": {
             "tie_weights": policy.tie_weights,
-            "features_extractor_kwargs": extractor_kwargs,
+            # Not item_features: where the item vectors started is in the weights by now.
+            "features_extractor_kwargs": policy.features_extractor.architecture,
         },
         "weights": weights.name,
     }

@@ -30,7 +30,6 @@ NONE_TEXT = "None of them"
 MARKUP = re.compile(r"</?[a-z][^<>]*>|<\|.*?\|>|\[/?INST\]|<</?SYS>>", re.IGNORECASE)
 
 
-
 class Wording(NamedTuple):
     """The words that differ between scenarios; ``{user}`` is " (description)" or empty.
 
@@ -52,19 +51,19 @@ WORDINGS: dict[Scenario, Wording] = {
         chose="A user{user} of a music service listened to these songs, oldest first:",
         new="A user{user} of a music service has not listened to anything yet.",
         question="The service now offers these songs:",
-        list="Songs one person{user} listened to, in order:",
+        list="Songs that a person{user} listened to, in order:",
     ),
     "products": Wording(
         chose="A customer{user} of an online shop bought these products, oldest first:",
         new="A customer{user} of an online shop has not bought anything yet.",
         question="The shop now offers these products:",
-        list="Products one customer{user} bought, in order:",
+        list="Products that a customer{user} bought, in order:",
     ),
     "clothes": Wording(
         chose="A customer{user} of a clothing shop chose these clothes, oldest first:",
         new="A customer{user} of a clothing shop has not chosen anything yet.",
         question="The shop now offers these clothes:",
-        list="Clothes one customer{user} chose, in order:",
+        list="Clothes that a customer{user} chose, in order:",
     ),
 }
 
@@ -109,14 +108,23 @@ def label_prompt(
     return "\n".join([*lines, "The user will select"])
 
 
-def list_prefix(scenario: Scenario, history: Sequence[str], user: str = "") -> str:
+def list_prompt(scenario: Scenario, history: Sequence[str], user: str = "") -> str:
     """Builds the running text that a candidate's text continues, for scoring by likelihood.
 
     A list of the user's items, broken off where the next item's text would begin. Without history
-    and user it is the prefix of the prior.
+    and user it is the prompt of the prior.
     """
     head = WORDINGS[scenario].list.format(user=user and f" ({user})")
     return "\n".join([head, *(f"- {text}" for text in history), "-"])
+
+
+def list_example(scenario: Scenario, items: Sequence[str]) -> str:
+    """Builds what stands before every list prompt: somebody else's list.
+
+    It shows the model what such a list looks like. Without it, a history of one item would make
+    every candidate likelier, only for looking like an item.
+    """
+    return list_prompt(scenario, items).removesuffix("-")
 
 
 def label_order(seed: int, history: IntArray, slate: IntArray) -> IntArray:

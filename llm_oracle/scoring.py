@@ -1,17 +1,9 @@
 """What a judge asks a causal language model, in as few and as full forward passes as possible.
 
-`log_likelihoods`: how likely is each of several texts to continue one prefix? The prefix and all
-continuations are packed into one row. A mask lets a continuation see the prefix and itself but no
-other continuation, and its positions start where the prefix ends. So the prefix is computed once,
-nothing is padded, and the output layer runs only where its answer counts.
-
-`SharedPrefix` asks the same of many texts after a prefix that never changes.
+`SharedPrefix`: how likely is each of several texts to come next? What all questions begin with is
+computed once; what one question begins with, once a question.
 
 `next_token_log_probs`: how likely is each of a few tokens to come next after a prompt?
-
-The first two keep a promise: a number does not depend, to the bit, on what else was asked. (On a
-CPU a matrix product gives each row the same bits whatever the number of rows, but attention does
-not keep them when the layout of a row changes. So a row holds what belongs to one question only.)
 """
 
 from __future__ import annotations
@@ -22,7 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 from transformers import DynamicCache
 
 CausalLM = Any
@@ -33,84 +27,98 @@ MAX_BATCH_TOKENS = 4096
 MAX_BATCH_ROWS = 32
 
 
-@torch.inference_mode()
-def log_likelihoods(model: CausalLM, prefix: Tokens, continuations: Sequence[Tokens]) -> FloatArray:
-    """Returns log p(continuation | prefix), summed over its tokens, in nats.
+class SharedPrefix:
+    """Tokens that many questions begin with; their keys and values are computed once.
+
+    An answer does not depend, to the bit, on what else is asked. (On a CPU a matrix product gives a
+    row the same bits whatever the number of rows. Attention does not, when the layout of its row
+    changes; so no row holds tokens of two questions.)
 
     Args:
         model: a causal decoder with ``attn_implementation="sdpa"``; "eager" would add the boolean
             mask to its scores, and "flash_attention_2" takes no such mask.
-        prefix: P >= 1 token ids.
-        continuations: n lists of at least one token id each.
-
-    Returns:
-        (n,) log-likelihoods.
-    """
-    last = len(prefix) - 1
-    # The row: the prefix, then all but the last token of each continuation.
-    row, position, owner = list(prefix), list(range(len(prefix))), [-1] * len(prefix)
-    source: list[int] = []  # where in the row each scored token is predicted
-    for number, tokens in enumerate(continuations):
-        fed = tokens[:-1]
-        source += [last, *range(len(row), len(row) + len(fed))]
-        position += range(len(prefix), len(prefix) + len(fed))
-        owner += [number] * len(fed)
-        row += fed
-
-    whose = torch.tensor(owner, device=model.device)  # (L,)
-    visible = ((whose == -1) | (whose == whose[:, None])).tril()  # (L, L)
-    hidden = model.get_decoder()(
-        input_ids=torch.tensor([row], device=model.device),
-        position_ids=torch.tensor([position], device=model.device),
-        attention_mask=visible[None, None],
-        use_cache=False,
-    ).last_hidden_state[0, last:]  # (L - P + 1, d)
-    logits = model.get_output_embeddings()(hidden).float()  # (L - P + 1, V)
-    predicted_at = torch.tensor(source, device=model.device) - last
-    target = torch.tensor([t for tokens in continuations for t in tokens], device=model.device)
-    token_scores = logits[predicted_at, target] - logits.logsumexp(dim=-1)[predicted_at]
-    parts = token_scores.split([len(tokens) for tokens in continuations])
-    return torch.stack([part.sum() for part in parts]).cpu().numpy()
-
-
-class SharedPrefix:
-    """A prefix whose keys and values are computed once, for continuations scored one by one.
-
-    Args:
-        model: a causal decoder.
-        prefix: P >= 2 token ids.
+        tokens: at least one token id.
     """
 
     @torch.inference_mode()
-    def __init__(self, model: CausalLM, prefix: Tokens) -> None:
+    def __init__(self, model: CausalLM, tokens: Tokens) -> None:
         self.model = model
-        self.last = prefix[-1]  # fed with each continuation, whose first token it predicts
         self.cache = DynamicCache(config=model.config)
-        ids = torch.tensor([prefix[:-1]], device=model.device)
+        ids = torch.tensor([tokens], device=model.device)
         model.get_decoder()(input_ids=ids, past_key_values=self.cache, use_cache=True)
 
     @torch.inference_mode()
-    def log_likelihoods(self, continuations: Sequence[Tokens]) -> FloatArray:
-        """Returns log p(continuation | prefix) of each, (n,), in nats."""
+    def log_likelihoods(self, prompt: Tokens, continuations: Sequence[Tokens]) -> FloatArray:
+        """Scores the candidates of one question, packed into one row.
+
+        The row is the prompt and then all continuations. A mask lets a continuation see the prefix,
+        the prompt and itself but no other continuation, and its positions start where the prompt
+        ends. So nothing is repeated and nothing is padded.
+
+        Args:
+            prompt: P >= 1 token ids that follow the prefix.
+            continuations: n lists of at least one token id each.
+
+        Returns:
+            (n,) log p(continuation | prefix, prompt), summed over its tokens, in nats.
+        """
+        last = len(prompt) - 1
+        row, position, owner = list(prompt), list(range(len(prompt))), [-1] * len(prompt)
+        source: list[int] = []  # where in the row each scored token is predicted
+        for number, tokens in enumerate(continuations):
+            fed = tokens[:-1]  # what follows the last token is nobody's question
+            source += [last, *range(len(row), len(row) + len(fed))]
+            position += range(len(prompt), len(prompt) + len(fed))
+            owner += [number] * len(fed)
+            row += fed
+
+        device, known = self.model.device, self.cache.get_seq_length()
+        whose = torch.tensor(owner, device=device)  # (L,)
+        visible = ((whose == -1) | (whose == whose[:, None])).tril()  # (L, L)
+        visible = F.pad(visible, (known, 0), value=True)  # (L, known + L)
+        hidden = self.model.get_decoder()(
+            input_ids=torch.tensor([row], device=device),
+            position_ids=torch.tensor([position], device=device) + known,
+            attention_mask=visible[None, None],
+            past_key_values=copy.deepcopy(self.cache),  # the call appends to what it is given
+            use_cache=True,
+        ).last_hidden_state[0, last:]  # (L - P + 1, d)
+        logits = self.model.get_output_embeddings()(hidden).float()  # (L - P + 1, V)
+        predicted_at = torch.tensor(source, device=device) - last
+        target = torch.tensor([t for tokens in continuations for t in tokens], device=device)
+        token_scores = logits[predicted_at, target] - logits.logsumexp(dim=-1)[predicted_at]
+        parts = token_scores.split([len(tokens) for tokens in continuations])
+        scores: FloatArray = torch.stack([part.sum() for part in parts]).cpu().numpy()
+        return scores
+
+    @torch.inference_mode()
+    def log_likelihoods_apart(self, prompt: Tokens, continuations: Sequence[Tokens]) -> FloatArray:
+        """Scores continuations of one prompt that are each a question of their own.
+
+        Each takes a row of its own; equally long ones run together. Arguments and return value are
+        those of :meth:`log_likelihoods`.
+        """
         result = np.empty(len(continuations), dtype=np.float32)
         lengths = np.array([len(tokens) for tokens in continuations])
         for length in np.unique(lengths):
             alike = np.flatnonzero(lengths == length)
             for start in range(0, len(alike), MAX_BATCH_ROWS):
                 rows = alike[start : start + MAX_BATCH_ROWS]
-                result[rows] = self._score([continuations[row] for row in rows])
+                ids = torch.tensor([[*prompt, *continuations[row]] for row in rows])
+                result[rows] = self._score_rows(ids, first=len(prompt))
         return result
 
-    def _score(self, continuations: Sequence[Tokens]) -> FloatArray:
-        target = torch.tensor(np.array(continuations), device=self.model.device)  # (n, T)
-        ids = torch.cat([torch.full_like(target[:, :1], self.last), target[:, :-1]], dim=1)
+    def _score_rows(self, ids: Tensor, first: int) -> FloatArray:
+        """Scores the tokens ``ids[:, first:]`` of each row (n, L) given those before them."""
+        ids = ids.to(self.model.device)
         cache = copy.deepcopy(self.cache)
         cache.batch_repeat_interleave(len(ids))
         hidden = self.model.get_decoder()(
-            input_ids=ids, past_key_values=cache, use_cache=True
-        ).last_hidden_state  # (n, T, d)
+            input_ids=ids[:, :-1], past_key_values=cache, use_cache=True
+        ).last_hidden_state[:, first - 1 :]  # (n, T, d)
         logits = self.model.get_output_embeddings()(hidden).float()  # (n, T, V)
-        token_scores = logits.gather(-1, target[..., None])[..., 0] - logits.logsumexp(dim=-1)
+        target = ids[:, first:, None]
+        token_scores = logits.gather(-1, target)[..., 0] - logits.logsumexp(dim=-1)
         scores: FloatArray = token_scores.sum(dim=1).cpu().numpy()
         return scores
 

@@ -23,7 +23,7 @@ def prepare_command(
     ratings: Path | None = None,
     seed: int = 0,
     embedding_dim: int = 64,
-    epochs: int = 10,
+    max_epochs: int = 100,
 ) -> None:
     """Builds a named data set and fits its reward models.
 
@@ -37,7 +37,7 @@ def prepare_command(
         ratings: a file with Coat's completed rating matrix; without it, ours is fitted.
         seed: of the split and of everything fitted.
         embedding_dim: width of the sequence reward models.
-        epochs: passes over the sequences.
+        max_epochs: most passes over the sequences; a fit ends earlier when it stops improving.
     """
     if not name or name == "replica" or "/" in name or name.startswith("."):
         raise DataError(f"name={name!r} cannot be used: choose another, such as 'my-shop'")
@@ -55,7 +55,7 @@ def prepare_command(
         truth=truth,
         seed=seed,
         embedding_dim=embedding_dim,
-        epochs=epochs,
+        max_epochs=max_epochs,
     )
     print(json.dumps(card, indent=2))
     print(f"written to {data_home() / name}")

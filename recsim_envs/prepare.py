@@ -104,7 +104,7 @@ def prepare(
     truth: NDArray[np.float32] | None = None,
     seed: int = 0,
     embedding_dim: int = 64,
-    epochs: int = 10,
+    max_epochs: int = 100,
 ) -> dict[str, Any]:
     """Fits a dataset's reward models and writes the folder, all or nothing.
 
@@ -118,7 +118,7 @@ def prepare(
             factorisation of all ratings, rounded as the published matrix is. Ratings only.
         seed: of the split and of everything fitted.
         embedding_dim: d of the sequence models.
-        epochs: of the sequence models.
+        max_epochs: most passes over the sequences; a fit ends earlier when it stops improving.
 
     Returns:
         The model card, as written.
@@ -130,7 +130,7 @@ def prepare(
         if dataset.users is not None and "rating" in dataset.interactions.columns:
             figures = _prepare_ratings(dataset, build, truth, seed)
         else:
-            figures = _prepare_sequences(dataset, build, seed, embedding_dim, epochs)
+            figures = _prepare_sequences(dataset, build, seed, embedding_dim, max_epochs)
         card = {
             "data": repr(dataset),
             "data_hash": dataset.hash,
@@ -146,7 +146,7 @@ def prepare(
 
 
 def _prepare_sequences(
-    dataset: Dataset, folder: Path, seed: int, embedding_dim: int, epochs: int
+    dataset: Dataset, folder: Path, seed: int, embedding_dim: int, max_epochs: int
 ) -> dict[str, Any]:
     train, held_out = dataset.split(seed)
 
@@ -163,14 +163,12 @@ def _prepare_sequences(
     }
     models = {}
     for name, (sequences, fit_seed) in fits.items():
-        # A smaller part is passed over more often, so that each model gets as many updates.
-        passes = max(1, round(epochs * len(fits["train"][0]) / len(sequences)))
         model = fit_reward_model(
             sequences,
             dataset.n_items,
             seed=fit_seed,
             embedding_dim=embedding_dim,
-            epochs=passes,
+            max_epochs=max_epochs,
             progress=f"reward model {name}",
         )
         # Half precision halves the files; what was stored is what is measured and used.
@@ -181,7 +179,6 @@ def _prepare_sequences(
             "fitted_on_sequences": len(sequences),
             "seed": fit_seed,
             "embedding_dim": embedding_dim,
-            "epochs": passes,
             "held_out_last_items": evaluate_reward_model(stored, measured),
         }
     return {"models": models}

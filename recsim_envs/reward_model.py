@@ -9,6 +9,7 @@ Recommendation", WWW 2023), without applying the sigmoid twice as HAC's publishe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import TypedDict
 
 import numpy as np
@@ -95,13 +96,17 @@ def fit_reward_model(
     history_length: int = 12,
     embedding_dim: int = 64,
     n_negatives: int = N_NEGATIVES,
-    epochs: int = 10,
+    max_epochs: int = 100,
+    patience: int = 4,
     batch_size: int = 128,
     learning_rate: float = 5e-3,
     weight_decay: float = 1e-2,
     progress: str = "reward model",
 ) -> SequenceRewardModel:
     """Fits the model with binary cross-entropy on sampled negatives.
+
+    A tenth of the sequences is kept aside: the weights of the pass with the lowest loss on it are
+    the result, for a model that has learned its sequences by heart gives overconfident rewards.
 
     Args:
         sequences: training sequences of item ids, oldest first.
@@ -111,7 +116,8 @@ def fit_reward_model(
         embedding_dim: d (not given).
         n_negatives: uniformly drawn items against each true next one (not given). It sets the base
             rate of a positive response, and with it the reward of a random recommendation.
-        epochs: passes over the data (not given).
+        max_epochs: most passes over the data.
+        patience: passes without a new lowest validation loss after which the fit ends.
         batch_size: windows a step (not given).
         learning_rate: AdamW's (not given).
         weight_decay: AdamW's (not given).
@@ -123,28 +129,50 @@ def fit_reward_model(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = SequenceRewardModel(n_items, history_length, embedding_dim)
-        windows = cut_windows(sequences, n_items, history_length)
+        order = torch.randperm(len(sequences)).tolist()
+        n_aside = max(1, len(order) // 10)
+        aside, kept = order[:n_aside], order[n_aside:] or order
+        windows = cut_windows([sequences[i] for i in kept], n_items, history_length)
+        validation = cut_windows([sequences[i] for i in aside], n_items, history_length)
         optimizer = torch.optim.AdamW(
             model.parameters(), lr=learning_rate, weight_decay=weight_decay
         )
-        bar = trange(epochs, desc=progress, unit="epoch")
-        for _ in bar:
-            losses = []
+        best_loss, best_epoch, best_state = float("inf"), 0, model.state_dict()
+        bar = trange(max_epochs, desc=progress, unit="epoch")
+        for epoch in bar:
+            model.train()
             for batch in torch.randperm(len(windows["history"])).split(batch_size):
-                history, target = windows["history"][batch], windows["target"][batch]  # (B, H)
-                encoded = model.encoder(history)[target != n_items]  # (P, d)
-                positive = target[target != n_items][:, None]  # (P, 1)
-                negative = torch.randint(n_items, (len(positive), n_negatives))  # (P, K)
-                logits = model.logits(encoded, torch.cat([positive, negative], dim=1))
-                labels = torch.zeros_like(logits)
-                labels[:, 0] = 1.0
-                loss = F.binary_cross_entropy_with_logits(logits, labels)
+                loss = _loss(
+                    model, windows["history"][batch], windows["target"][batch], n_negatives
+                )
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
-                losses.append(loss.item())
-            bar.set_postfix(loss=f"{np.mean(losses):.4f}")
+            model.eval()
+            # The same negatives after each pass, so that passes can be compared.
+            with torch.random.fork_rng(), torch.no_grad():
+                torch.manual_seed(seed)
+                loss = _loss(model, validation["history"], validation["target"], n_negatives)
+            bar.set_postfix(validation_loss=f"{loss:.4f}", best_epoch=best_epoch)
+            if loss < best_loss:
+                best_loss, best_epoch, best_state = float(loss), epoch, deepcopy(model.state_dict())
+            elif epoch - best_epoch >= patience:
+                break
+        bar.close()
+        model.load_state_dict(best_state)
     return model.eval()
+
+
+def _loss(model: SequenceRewardModel, history: Tensor, target: Tensor, n_negatives: int) -> Tensor:
+    """Binary cross-entropy of each true next item among sampled ones; (B, H) both."""
+    n_items = model.encoder.n_items
+    encoded = model.encoder(history)[target != n_items]  # (P, d)
+    positive = target[target != n_items][:, None]  # (P, 1)
+    negative = torch.randint(n_items, (len(positive), n_negatives))  # (P, K)
+    logits = model.logits(encoded, torch.cat([positive, negative], dim=1))  # (P, 1 + K)
+    labels = torch.zeros_like(logits)
+    labels[:, 0] = 1.0
+    return F.binary_cross_entropy_with_logits(logits, labels)
 
 
 class RewardModelFigures(TypedDict):

@@ -100,7 +100,7 @@ def test_windows_hold_every_transition_once():
 def test_reward_model_learns_the_rings(chains):
     train, held_out = chains.split()
     sequences = chains.sequences
-    fit = {"seed": 0, "embedding_dim": 16, "epochs": 60}
+    fit = {"seed": 0, "embedding_dim": 16}
     model = fit_reward_model([sequences[i] for i in train], chains.n_items, **fit)
     figures = evaluate_reward_model(model, [sequences[i] for i in held_out])
     assert figures["hr_at_10"] == 1.0
@@ -150,7 +150,7 @@ def test_deepfm_beats_constant_and_factorisation_on_random_ratings(real_data):
 
 
 def test_prepare_writes_all_or_nothing(chains, tmp_path, monkeypatch):
-    card = prepare(chains, tmp_path / "chains", embedding_dim=8, epochs=2)
+    card = prepare(chains, tmp_path / "chains", embedding_dim=8, max_epochs=2)
     assert json.loads((tmp_path / "chains" / "card.json").read_text()) == card
     assert set(card["models"]) == {"train", "test", "test_disjoint"}
     model = load_reward_model(tmp_path / "chains" / "train.safetensors")
@@ -175,7 +175,7 @@ def test_command_line_prepares_and_lists(chains, tmp_path, monkeypatch, capsys):
     chains.items.select("item_id", "title").write_csv(source / "items.csv")
     events = chains.interactions.select(sequence_id="sequence", item_id="item")
     events.write_csv(source / "interactions.csv")
-    run_cli(monkeypatch, "prepare", "mine", source, "--text", "title", "--epochs", 1)
+    run_cli(monkeypatch, "prepare", "mine", source, "--text", "title", "--max-epochs", 1)
     assert (data_home() / "mine" / "train.safetensors").is_file()
     run_cli(monkeypatch, "list")
     assert "mine: Dataset('mine', real, 20 items" in capsys.readouterr().out

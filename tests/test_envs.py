@@ -40,7 +40,7 @@ def source(request, tmp_path_factory):
                 text=["title", "artist"] if music else ["title", "brand"],
                 scenario="music" if music else "products",
             )
-            prepare(dataset, home / name, embedding_dim=8, epochs=1)
+            prepare(dataset, home / name, embedding_dim=8, max_epochs=1)
     return env_id, name
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from llm_oracle.prompts import label_order, label_prompt, list_prefix, sanitize
+from llm_oracle.prompts import label_order, label_prompt, list_example, list_prompt, sanitize
 
 MUSIC = """\
 A user of a music service listened to these songs, oldest first:
@@ -50,13 +50,16 @@ def test_ten_candidates_are_labelled_a_to_k():
         label_prompt("music", [], ["x"] * 26)
 
 
-def test_the_list_prefix_word_for_word():
-    assert list_prefix("music", []) == "Songs one person listened to, in order:\n-"
-    assert list_prefix("products", ["M3 bolt", "M3 nut"]) == (
-        "Products one customer bought, in order:\n- M3 bolt\n- M3 nut\n-"
+def test_the_list_prompt_word_for_word():
+    assert list_prompt("music", []) == "Songs that a person listened to, in order:\n-"
+    assert list_prompt("products", ["M3 bolt", "M3 nut"]) == (
+        "Products that a customer bought, in order:\n- M3 bolt\n- M3 nut\n-"
     )
-    assert list_prefix("clothes", ["vest"], "a man") == (
-        "Clothes one customer (a man) chose, in order:\n- vest\n-"
+    assert list_prompt("clothes", ["vest"], "a man") == (
+        "Clothes that a customer (a man) chose, in order:\n- vest\n-"
+    )
+    assert list_example("music", ["Toxic", "So What"]) == (
+        "Songs that a person listened to, in order:\n- Toxic\n- So What\n"
     )
 
 

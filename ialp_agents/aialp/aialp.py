@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 
 from ialp_agents import pretrained
 from ialp_agents.ialp.ialp import IALP, check_choice
@@ -28,7 +28,8 @@ class AIALP(IALP):
     Args:
         policy: ``"SASRecPolicy"`` or ``"MixturePolicy"``.
         env: an environment of item sessions.
-        *args: the arguments of :class:`IALP`, in its order.
+        learning_rate: of Adam (not given; a third of IALP's, whose steps undo the pre-training).
+        *args: the further arguments of :class:`IALP`, in its order.
         alpha_initial: the learner's first share, in (0, 1] (Eq. 15 starts from 0, but at 0 the
             learner gets no gradient). Mixtures only.
         alpha_fraction: share of the training after which alpha is 1, in (0, 1] (not given).
@@ -48,6 +49,7 @@ class AIALP(IALP):
         self,
         policy: str | type[SASRecPolicy],
         env: GymEnv | str,
+        learning_rate: float | Schedule = 1e-3,
         *args: Any,
         alpha_initial: float = 0.1,
         alpha_fraction: float = 0.5,
@@ -60,7 +62,7 @@ class AIALP(IALP):
                 )
         self.alpha_initial = alpha_initial
         self.alpha_fraction = alpha_fraction
-        super().__init__(policy, env, *args, **kwargs)
+        super().__init__(policy, env, learning_rate, *args, **kwargs)
 
     def _setup_model(self) -> None:
         super()._setup_model()

@@ -39,7 +39,7 @@ class IALP(OffPolicyAlgorithm):
     same agent is a plain off-policy actor-critic.
 
     Each choice that the paper leaves open is an argument. "Not given" below means that the default
-    is ours; docs/agents.md shows what was measured.
+    is ours, the better one where two were compared.
 
     Args:
         policy: ``"SASRecPolicy"`` or a subclass of it.
@@ -92,7 +92,7 @@ class IALP(OffPolicyAlgorithm):
         self,
         policy: str | type[SASRecPolicy],
         env: GymEnv | str,
-        learning_rate: float | Schedule = 1e-3,
+        learning_rate: float | Schedule = 3e-3,
         buffer_size: int = 100_000,
         learning_starts: int = 100,
         batch_size: int = 256,

@@ -19,10 +19,9 @@ def main(seed: int = 0) -> None:
     torch.set_num_threads(1)
     coat, truth = generate_coat(seed)
     prepare(coat, REPLICAS / "coat", truth=truth.astype(np.float32), seed=seed)
-    # Half the width of real data's models, for these are part of every download; narrow models
-    # learn more slowly.
+    # Half the width of real data's models, for these are part of every download.
     for name, dataset in (("industry", generate_industry(seed)), ("lfm", generate_lfm(seed))):
-        prepare(dataset, REPLICAS / name, seed=seed, embedding_dim=32, epochs=20)
+        prepare(dataset, REPLICAS / name, seed=seed, embedding_dim=32)
 
 
 if __name__ == "__main__":
