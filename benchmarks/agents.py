@@ -16,6 +16,8 @@ from ialp_agents import AIALP, IALP, PG, SASRecActorCriticPolicy, SASRecExtracto
 ONLINE_AGENTS = ("DQN", "PG", "A2C", "A-iALP_ft", "A-iALP_ap")
 GAMMA = 0.9
 """Discount factor of every agent (not given in the paper)."""
+BATCH_SIZE = 128
+"""Transitions a gradient step of every agent with a replay buffer (not given in the paper)."""
 
 
 def make_ialp(env: VecEnv, features: NDArray[np.float32], updates_a_step: int, seed: int) -> IALP:
@@ -24,6 +26,7 @@ def make_ialp(env: VecEnv, features: NDArray[np.float32], updates_a_step: int, s
         "SASRecPolicy",
         env,
         gamma=GAMMA,
+        batch_size=BATCH_SIZE,
         gradient_steps=updates_a_step,
         policy_kwargs={"features_extractor_kwargs": {"item_features": features}},
         seed=seed,
@@ -60,7 +63,7 @@ def make_online_agent(
             learning_rate=1e-3,
             buffer_size=100_000,
             learning_starts=500,
-            batch_size=256,
+            batch_size=BATCH_SIZE,
             train_freq=1,
             gradient_steps=updates_a_step,
             target_update_interval=500,
@@ -80,6 +83,7 @@ def make_online_agent(
         pretrained,
         env,
         scheme="ft" if name == "A-iALP_ft" else "ap",
+        batch_size=BATCH_SIZE,
         train_freq=1,
         gradient_steps=updates_a_step,
         **common,

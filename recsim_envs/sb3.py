@@ -21,7 +21,7 @@ class BatchedVecEnv(VecEnv):
     :attr:`last_infos`.
 
     Args:
-        env: a vector environment with ``AutoresetMode.SAME_STEP``.
+        env: a vector environment with ``AutoresetMode.SAME_STEP``, whose infos hold ``item``.
 
     Raises:
         ValueError: for another autoreset mode.
@@ -54,8 +54,7 @@ class BatchedVecEnv(VecEnv):
         observations, rewards, terminated, truncated, infos = self.env.step(self._actions)
         self.last_infos = infos
         done = terminated | truncated
-        items = infos["item"].tolist() if "item" in infos else self._actions.tolist()
-        per_user: list[dict[str, Any]] = [{"item": item} for item in items]
+        per_user: list[dict[str, Any]] = [{"item": item} for item in infos["item"].tolist()]
         for i in np.flatnonzero(done):
             per_user[i]["terminal_observation"] = infos["final_obs"][i]
             per_user[i]["TimeLimit.truncated"] = bool(truncated[i] and not terminated[i])
