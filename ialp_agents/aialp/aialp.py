@@ -28,8 +28,8 @@ class AIALP(IALP):
     Args:
         policy: ``"SASRecPolicy"`` or ``"MixturePolicy"``.
         env: an environment of item sessions.
-        learning_rate: of Adam (not given; a third of IALP's, with which fine-tuning ended on half
-            as many different items).
+        learning_rate: of Adam (not given; a third of IALP's, for pre-trained weights have less far
+            to go).
         *args: the further arguments of :class:`IALP`, in its order.
         alpha_initial: the learner's first share, in (0, 1] (Eq. 15 starts from 0, but at 0 the
             learner gets no gradient). Mixtures only.

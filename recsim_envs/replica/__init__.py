@@ -2,8 +2,7 @@
 
 A replica has the counts of the paper's Table 2 and the shape of the public data, but none of its
 content: items, names and texts are made up from ``words.toml``. The figures that were matched, for
-seed 0 (:mod:`recsim_envs.replica.shape` prints them again, and those of any prepared data, except
-the choices and the policies)::
+seed 0 (``python -m recsim_envs.replica.shape`` prints them again, and those of any prepared data)::
 
     LFM                                              real     replica
     items (real: what is public of Table 2's)      12,448      18,297
@@ -13,7 +12,6 @@ the choices and the policies)::
     next track by the same artist                     46%         46%
     an artist of the last 12 tracks                   52%         50%
     next track of the same genre                      52%         56%
-    10-way choice: popularity, TF-IDF            26%, 59%    24%, 59%
 
     Industry                                         real     replica
     items (real: what is public of Table 2's)       4,385       5,850
@@ -22,17 +20,11 @@ the choices and the policies)::
     events of the top 1%, 10%, 50% of items   10, 37, 77%   9, 36, 76%
     next product of the same brand                    11%         11%
     next product of the same category                 14%         19%
-    10-way choice: popularity, TF-IDF            32%, 35%    30%, 34%
 
     Coat, completed ratings                          real     replica
     users; items; mean rating             290; 300; 2.23    290; 300; 2.26
     distance of two items: 1%, 50%, 75%   5.7, 10.7, 13.1   5.6, 10.7, 13.4
     pairs closer than 6                              1.7%        1.9%
-    random policy, exact window: Len, R_avg    11.6, 2.22    11.5, 2.27
-    cycle of the 8 best items, return                88.6        89.1
-
-A 10-way choice is between the next item and nine drawn uniformly, in held-out sequences: by
-popularity in the others, or by the cosine of TF-IDF vectors with the last 12 items' sum.
 
 Not matched: Industry's repeats (0.5% of events; 0.05% here), its many tiny categories (767; 264
 here), and LFM's weak tie of genres across artists (10% of the moves to another artist stay in the
