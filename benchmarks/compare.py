@@ -11,11 +11,9 @@ a cell whose record exists with the same settings is not computed again.
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -30,7 +28,8 @@ from tqdm import tqdm
 
 from benchmarks.agents import ONLINE_AGENTS, make_ialp, make_online_agent
 from benchmarks.evaluation import Sessions, make_users, play, reference_policies
-from benchmarks.report import Record, interval, plot_curves, print_table
+from benchmarks.records import Record, git_revision, row_of, versions
+from benchmarks.report import plot_curves, print_table
 from ialp_agents import IALP
 from llm_oracle import LLMOracleVectorEnv, PopularityJudge, TfidfJudge
 from llm_oracle.judge import Judge
@@ -135,8 +134,8 @@ def run_cell(settings: Settings, agent: str, seed: int) -> None:
     else:
         rows = [learn_online(settings, agent, seed)]
     about |= {
-        "revision": _git_revision(),
-        "versions": _versions(),
+        "revision": git_revision(),
+        "versions": versions(),
         "wall_s": round(time.perf_counter() - start, 1),
         "rows": rows,
     }
@@ -166,9 +165,11 @@ def pretrain(settings: Settings, seed: int) -> Record:
     # The weights move from slates to single items, as for a user of from_pretrained.
     customers = BatchedVecEnv(make_users(settings.env, 1, data=settings.data, split="test"))
     policy = IALP.from_pretrained(pretrained_folder(settings, seed), customers, device="cpu")
-    row = _row("iALP", seed, e0=evaluate(settings, policy, seed))
+    row = row_of("iALP", seed, e0=evaluate(settings, policy, seed))
     # The judge's own measure, in its own units: verdicts that named an item, not rewards of users.
-    row["judge_pick_rate"] = float(np.mean([e["r"] / e["l"] for e in model.ep_info_buffer or []]))
+    buffer = model.replay_buffer
+    assert buffer is not None
+    row["judge_pick_rate"] = float(buffer.rewards[: buffer.pos].mean())
     row["judge"] = judge.name
     return row
 
@@ -191,7 +192,7 @@ def learn_online(settings: Settings, agent: str, seed: int) -> Record:
     model.learn(settings.online_steps, callback=curve)
     after = evaluate(settings, model, seed)
     first = {"steps": 0, "reward": float(before.reward.mean())}
-    return _row(agent, seed, e0=before, online=after, curve=[first, *curve.points])
+    return row_of(agent, seed, e0=before, online=after, curve=[first, *curve.points])
 
 
 def play_references(settings: Settings, seed: int) -> list[Record]:
@@ -200,7 +201,7 @@ def play_references(settings: Settings, seed: int) -> list[Record]:
     # The oracle scores the whole catalogue for each user: fewer of them keep it in memory.
     users = make_users(settings.env, min(settings.sessions, 500), data=settings.data, split="test")
     for name, act in reference_policies(users, seed).items():
-        rows.append(_row(name, seed, reference=play(users, act, seed=10_000 + seed)))
+        rows.append(row_of(name, seed, reference=play(users, act, seed=10_000 + seed)))
     return rows
 
 
@@ -257,69 +258,10 @@ class TestCurve(BaseCallback):
         return True
 
 
-def _row(
-    agent: str,
-    seed: int,
-    *,
-    e0: Sessions | None = None,
-    online: Sessions | None = None,
-    reference: Sessions | None = None,
-    curve: list[dict[str, float]] | None = None,
-) -> Record:
-    results = {"e = 0": e0, "online": online, "reference": reference}
-    return {
-        "agent": agent,
-        "seed": seed,
-        "results": {when: s and _summary(s) for when, s in results.items()},
-        "curve": curve or [],
-    }
-
-
-def _summary(sessions: Sessions) -> Record:
-    per_session = {
-        "reward": sessions.reward,
-        "length": sessions.length,
-        "distinct": sessions.distinct,
-    }
-    summary: Record = {
-        name: {"mean": float(values.mean()), "interval": interval(values.tolist())}
-        for name, values in per_session.items()
-    }
-    # A ratio of means: its interval comes from resampling whole sessions.
-    rng = np.random.default_rng(0)
-    drawn = rng.integers(len(sessions.length), size=(2000, len(sessions.length)))
-    ratios = sessions.reward[drawn].sum(axis=1) / sessions.length[drawn].sum(axis=1)
-    summary["average_reward"] = {
-        "mean": sessions.average_reward,
-        "interval": np.percentile(ratios, [2.5, 97.5]).tolist(),
-    }
-    summary["n_sessions"] = len(sessions.length)
-    return summary
-
-
 def _what_counts(settings: Settings) -> dict[str, Any]:
     """The settings that decide a cell's result."""
     free = ("seeds", "workers", "output")
     return {key: value for key, value in asdict(settings).items() if key not in free}
-
-
-def _git_revision() -> str:
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    result = subprocess.run(
-        command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    )
-    return result.stdout.strip() or "unknown"
-
-
-def _versions() -> dict[str, str]:
-    names = ("recsim-ialp", "torch", "numpy", "gymnasium", "stable-baselines3", "transformers")
-    versions = {}
-    for name in names:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = "not installed"
-    return versions
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 
@@ -12,18 +11,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from scipy.stats import bootstrap
 
-Record = dict[str, Any]
+from benchmarks.records import Record, interval
+
 MEASURES = ("reward", "length", "average_reward", "distinct")
-
-
-def interval(values: list[float], seed: int = 0) -> tuple[float, float]:
-    """95% bootstrap interval of the mean (BCa, scipy); (nan, nan) for fewer than two values."""
-    if len(values) < 2 or np.ptp(values) == 0:
-        return (float("nan"), float("nan")) if len(values) < 2 else (values[0], values[0])
-    result = bootstrap((np.asarray(values),), np.mean, rng=np.random.default_rng(seed))
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
 def print_table(records: list[Record], title: str, console: Console | None = None) -> None:

@@ -1,0 +1,73 @@
+"""The comparison, end to end on a small budget, and its arithmetic."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from benchmarks import compare
+from benchmarks.evaluation import Sessions, make_users, play, reference_policies
+from benchmarks.records import interval
+
+SMALL = compare.Settings(
+    env="recsim/Coat-v0",
+    judge="tfidf",
+    verdicts=32,
+    updates_per_verdict=0.1,
+    online_steps=64,
+    users=8,
+    sessions=20,
+)
+
+
+@pytest.mark.parametrize("env", ["recsim/Coat-v0", "recsim/Industry-v0"])
+def test_comparison_reports_every_agent_and_resumes(tmp_path, capsys, monkeypatch, env):
+    settings = replace(SMALL, env=env, output=tmp_path)
+    compare.main(settings)
+    table = capsys.readouterr().out
+    for word in ("DQN", "PG", "A2C", "iALP", "A-iALP_ft", "A-iALP_ap", "random", "popularity"):
+        assert word in table
+    assert "REPLICA" in table
+    assert (settings.folder / "curves.png").stat().st_size > 10_000
+    records = {file.name: json.loads(file.read_text()) for file in settings.folder.glob("*.json")}
+    assert len(records) == 7
+    for record in records.values():
+        assert record["data_hash"] and record["versions"]["torch"] and record["revision"]
+    trained = records["A-iALP_ap_seed0.json"]["rows"][0]
+    assert trained["results"]["e = 0"] == records["iALP_seed0.json"]["rows"][0]["results"]["e = 0"]
+    assert [point["steps"] for point in trained["curve"]][-1] >= 64
+
+    # What is recorded is not computed again; another budget is.
+    monkeypatch.setattr(compare, "pretrain", lambda *a: pytest.fail("computed twice"))
+    compare.main(settings)
+    again = capsys.readouterr().out
+    assert again[again.index("recsim/") :] == table[table.index("recsim/") :]
+    with pytest.raises(pytest.fail.Exception, match="computed twice"):
+        compare.main(replace(settings, verdicts=40))
+
+
+def test_r_avg_is_return_over_length():
+    sessions = Sessions(np.array([1.0, 9.0]), np.array([1, 3]), np.array([1.0, 1.0]))
+    assert sessions.average_reward == 2.5
+
+
+def test_interval_covers_a_known_mean():
+    rng = np.random.default_rng(0)
+    hits = 0
+    for trial in range(100):
+        low, high = interval(rng.normal(3, 1, size=50).tolist(), seed=trial)
+        hits += low <= 3 <= high
+    assert 85 <= hits <= 100
+    assert interval([2.0, 2.0]) == (2.0, 2.0)
+
+
+def test_only_first_sessions_count():
+    """All users start together, so short sessions get no second turn."""
+    env = make_users("recsim/Coat-v0", 400)
+    act = reference_policies(env, 0)["random"]
+    sessions = play(env, act, seed=0)
+    assert len(sessions.length) == 400
+    assert sessions.length.min() >= 2
+    assert (sessions.reward >= sessions.length).all()
+    assert (sessions.reward <= 5 * sessions.length).all()
