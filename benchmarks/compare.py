@@ -117,9 +117,13 @@ def record_file(settings: Settings, agent: str, seed: int) -> Path:
 def run_cell(settings: Settings, agent: str, seed: int) -> None:
     """Computes one cell and writes its record, unless it is there already."""
     file = record_file(settings, agent, seed)
+    train, test = (
+        make_users(settings.env, 1, data=settings.data, split=split) for split in ("train", "test")
+    )
     about: Record = {
         "settings": _what_counts(settings),
-        "data_hash": make_users(settings.env, 1, data=settings.data).dataset.hash,
+        "data_hash": test.dataset.hash,
+        "reward_hashes": [train.simulator.reward_hash, test.simulator.reward_hash],
     }
     if file.is_file():
         done = json.loads(file.read_text())

@@ -80,7 +80,8 @@ def plot_curves(records: list[Record], title: str, file: Path) -> None:
         shown = [r["results"] for r in references if r["agent"] == agent]
         means = [(x["reference"] or x["e = 0"])["reward"]["mean"] for x in shown]
         axes.axhline(float(np.mean(means)), color="gray", linestyle=style, linewidth=1, label=agent)
-    axes.set(title=title, xlabel="online steps", ylabel="Return on the test split")
+    axes.set_title(title.replace(", judge", "\njudge"), fontsize="medium")
+    axes.set(xlabel="online steps", ylabel="Return on the test split")
     axes.legend(fontsize="small", ncols=2)
     figure.savefig(file, dpi=150)
     plt.close(figure)

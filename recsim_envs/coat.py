@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from recsim_envs.dataset import Dataset
 from recsim_envs.envs import RecommenderEnv, RecommenderVectorEnv
-from recsim_envs.prepare import data_folder, load_ratings
+from recsim_envs.prepare import data_folder, file_hash, load_ratings
 from recsim_envs.shoppers import ShopperSimulator, item_distances
 
 
@@ -86,4 +86,6 @@ def load_shopper_simulator(
     folder = data_folder(data, "coat")
     ratings = load_ratings(folder)
     distance = item_distances(ratings["test"])
-    return ShopperSimulator(n, Dataset.load(folder), ratings[split], distance, **rule)
+    simulator = ShopperSimulator(n, Dataset.load(folder), ratings[split], distance, **rule)
+    simulator.reward_hash = file_hash(folder / "ratings.safetensors")
+    return simulator

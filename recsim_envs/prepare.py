@@ -13,6 +13,7 @@ layout, so that one loader serves both::
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -70,6 +71,11 @@ def data_folder(data: str, replica: str) -> Path:
             f"or build it with `recsim prepare {data} FOLDER`"
         )
     return folder
+
+
+def file_hash(file: Path) -> str:
+    """Returns the first 16 hex digits of the SHA-256 of a file."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
 
 
 def load_reward_model(file: Path) -> SequenceRewardModel:

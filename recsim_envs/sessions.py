@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from recsim_envs.dataset import DataError, Dataset, IntArray, Scenario
-from recsim_envs.prepare import data_folder, load_reward_model, load_split
+from recsim_envs.prepare import data_folder, file_hash, load_reward_model, load_split
 from recsim_envs.reward_model import SequenceRewardModel
 from recsim_envs.simulator import BoolArray, FloatArray, Outcome, Repeats, Simulator
 
@@ -146,11 +146,14 @@ def load_session_simulator(
         raise ValueError(f"test_model={test_model!r}: use 'all' or 'disjoint'")
     folder = data_folder(data, replica)
     fitted = split if split == "train" or test_model == "all" else "test_disjoint"
-    model = load_reward_model(folder / f"{fitted}.safetensors")
+    weights = folder / f"{fitted}.safetensors"
+    model = load_reward_model(weights)
     dataset = Dataset.load(folder)
     if dataset.scenario != scenario:
         raise DataError(
             f"data={data!r} holds {dataset.scenario}, this environment shows {scenario}: use the "
             f"other environment, or prepare it again with --scenario {scenario}"
         )
-    return SessionSimulator(n, dataset, model, load_split(folder, dataset, split), **rule)
+    simulator = SessionSimulator(n, dataset, model, load_split(folder, dataset, split), **rule)
+    simulator.reward_hash = file_hash(weights)
+    return simulator

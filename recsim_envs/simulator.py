@@ -53,6 +53,8 @@ class Simulator(ABC):
     """
 
     observation_space: spaces.Space[Any]
+    reward_hash: str | None = None
+    """Content hash of the file that the rewards come from; None for a model made in memory."""
 
     def __init__(
         self,

@@ -33,7 +33,8 @@ def test_comparison_reports_every_agent_and_resumes(tmp_path, capsys, monkeypatc
     records = {file.name: json.loads(file.read_text()) for file in settings.folder.glob("*.json")}
     assert len(records) == 7
     for record in records.values():
-        assert record["data_hash"] and record["versions"]["torch"] and record["revision"]
+        assert record["data_hash"] and all(record["reward_hashes"])
+        assert record["versions"]["torch"] and record["revision"]
     trained = records["A-iALP_ap_seed0.json"]["rows"][0]
     assert trained["results"]["e = 0"] == records["iALP_seed0.json"]["rows"][0]["results"]["e = 0"]
     assert [point["steps"] for point in trained["curve"]][-1] >= 64
