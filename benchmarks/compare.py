@@ -66,7 +66,7 @@ class Settings:
     data: str = "replica"
     judge: str = "smollm2"
     k: int = 10
-    verdicts: int = 192
+    verdicts: int = 320
     updates_per_verdict: float = 1.0
     online_steps: int = 4_000
     updates_per_step: float = 0.125
