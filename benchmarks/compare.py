@@ -34,6 +34,7 @@ from ialp_agents import IALP
 from llm_oracle import LLMOracleVectorEnv, PopularityJudge, TfidfJudge
 from llm_oracle.judge import Judge
 from recsim_envs.dataset import Dataset
+from recsim_envs.envs import RecommenderVectorEnv
 from recsim_envs.sb3 import BatchedVecEnv
 from recsim_envs.text import text_features
 
@@ -167,9 +168,10 @@ def pretrain(settings: Settings, seed: int) -> Record:
     model.save_pretrained(pretrained_folder(settings, seed))
     env.close()
     # The weights move from slates to single items, as for a user of from_pretrained.
-    customers = BatchedVecEnv(make_users(settings.env, 1, data=settings.data, split="test"))
+    customers = BatchedVecEnv(users_of_test_split(settings, 1))
     policy = IALP.from_pretrained(pretrained_folder(settings, seed), customers, device="cpu")
-    row = row_of("iALP", seed, e0=evaluate(settings, policy, seed))
+    e0 = evaluate(settings, policy, users_of_test_split(settings, settings.sessions), seed)
+    row = row_of("iALP", seed, e0=e0)
     # The judge's own measure, in its own units: verdicts that named an item, not rewards of users.
     buffer = model.replay_buffer
     assert buffer is not None
@@ -192,9 +194,10 @@ def learn_online(settings: Settings, agent: str, seed: int) -> Record:
         seed,
     )
     curve = TestCurve(settings, seed)
-    before = evaluate(settings, model, seed)
+    tested = users_of_test_split(settings, settings.sessions)
+    before = evaluate(settings, model, tested, seed)
     model.learn(settings.online_steps, callback=curve)
-    after = evaluate(settings, model, seed)
+    after = evaluate(settings, model, tested, seed)
     first = {"steps": 0, "reward": float(before.reward.mean())}
     return row_of(agent, seed, e0=before, online=after, curve=[first, *curve.points])
 
@@ -203,19 +206,21 @@ def play_references(settings: Settings, seed: int) -> list[Record]:
     """Plays the reference policies on the test split."""
     rows = []
     # The oracle scores the whole catalogue for each user: fewer of them keep it in memory.
-    users = make_users(settings.env, min(settings.sessions, 500), data=settings.data, split="test")
+    users = users_of_test_split(settings, min(settings.sessions, 500))
     for name, act in reference_policies(users, seed).items():
         rows.append(row_of(name, seed, reference=play(users, act, seed=10_000 + seed)))
     return rows
 
 
+def users_of_test_split(settings: Settings, n: int) -> RecommenderVectorEnv:
+    """Makes n users of the test split."""
+    return make_users(settings.env, n, data=settings.data, split="test")
+
+
 def evaluate(
-    settings: Settings, model: BaseAlgorithm, seed: int, sessions: int | None = None
+    settings: Settings, model: BaseAlgorithm, users: RecommenderVectorEnv, seed: int
 ) -> Sessions:
-    """Plays test sessions; every agent of a seed meets the same users."""
-    users = make_users(
-        settings.env, sessions or settings.sessions, data=settings.data, split="test"
-    )
+    """Plays a session with each test user; every agent of a seed meets the same users."""
     return play(
         users,
         lambda observations: model.predict(observations, deterministic=not settings.stochastic)[0],
@@ -250,13 +255,13 @@ class TestCurve(BaseCallback):
         super().__init__()
         self.settings = settings
         self.seed = seed
+        self.users = users_of_test_split(settings, max(100, settings.sessions // 4))
         self.points: list[dict[str, float]] = []
 
     def _on_step(self) -> bool:
         due = (len(self.points) + 1) * self.settings.online_steps / CURVE_POINTS
         if self.num_timesteps >= due:
-            n = max(100, self.settings.sessions // 4)
-            played = evaluate(self.settings, self.model, self.seed, n)
+            played = evaluate(self.settings, self.model, self.users, self.seed)
             reward = float(played.reward.mean())
             self.points.append({"steps": self.num_timesteps, "reward": reward})
         return True

@@ -9,14 +9,12 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from recsim_envs.dataset import Dataset
+from recsim_envs.dataset import Dataset, IntArray
 from recsim_envs.envs import RecommenderVectorEnv
 from recsim_envs.shoppers import ShopperSimulator
+from recsim_envs.simulator import FloatArray
 
-IntArray = NDArray[np.int64]
-FloatArray = NDArray[np.float64]
 Act = Callable[[Any], IntArray]
 """A policy: observations of N users to N items."""
 LIKED = 4
@@ -104,9 +102,7 @@ def reference_policies(env: RecommenderVectorEnv, seed: int) -> dict[str, Act]:
         reward, leaves = simulator.outlook()
         value = np.where(leaves, reward - 1e6, reward)
         if not isinstance(simulator, ShopperSimulator):  # whose users punish repeats themselves
-            shown = np.zeros((env.num_envs, n_items + 1), dtype=bool)
-            shown[np.arange(env.num_envs)[:, None], simulator.shown] = True
-            value = np.where(shown[:, :-1], value - 1e3, value)
+            value = np.where(simulator.already_shown(), value - 1e3, value)
         items: IntArray = value.argmax(axis=1)
         return items
 

@@ -149,7 +149,12 @@ class Simulator(ABC):
 
     def action_masks(self) -> BoolArray:
         """Which actions are allowed, (N, n_items): all, or all not yet shown in the session."""
-        allowed = np.ones((self.n, self.dataset.n_items + 1), dtype=bool)
         if self.repeats == "mask":
-            allowed[np.arange(self.n)[:, None], self.shown] = False
-        return allowed[:, :-1]
+            return ~self.already_shown()
+        return np.ones((self.n, self.dataset.n_items), dtype=bool)
+
+    def already_shown(self) -> BoolArray:
+        """Which items the running sessions have shown, (N, n_items)."""
+        shown = np.zeros((self.n, self.dataset.n_items + 1), dtype=bool)
+        shown[np.arange(self.n)[:, None], self.shown] = True
+        return shown[:, :-1]
