@@ -67,11 +67,7 @@ class PopularityJudge:
 
     def __init__(self, dataset: Dataset, counts: ArrayLike | None = None) -> None:
         self.n_items = dataset.n_items
-        self.counts = np.asarray(dataset.popularity if counts is None else counts)
-        if self.counts.shape != (self.n_items,):
-            raise ValueError(
-                f"counts has shape {self.counts.shape}: give one count an item, ({self.n_items},)"
-            )
+        self.counts = item_counts(dataset, counts)
 
     def choose(
         self, histories: IntArray, slates: IntArray, users: IntArray | None = None
@@ -120,6 +116,20 @@ class TfidfJudge:
         candidates = self.items[slates.ravel()]  # (B * k, words)
         likeness = candidates.multiply(profile[np.arange(batch).repeat(k)]).sum(axis=1)
         return _best(np.asarray(likeness).reshape(batch, k))
+
+
+def item_counts(dataset: Dataset, counts: ArrayLike | None) -> NDArray[np.number]:
+    """Returns ``counts`` (n_items,), by default the interactions of each item in the dataset.
+
+    Raises:
+        ValueError: if ``counts`` has another shape.
+    """
+    result = np.asarray(dataset.popularity if counts is None else counts)
+    if result.shape != (dataset.n_items,):
+        raise ValueError(
+            f"counts has shape {result.shape}: give one count an item, ({dataset.n_items},)"
+        )
+    return result
 
 
 def check_request(n_items: int, histories: IntArray, slates: IntArray) -> None:

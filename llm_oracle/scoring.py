@@ -49,11 +49,7 @@ class SharedPrefix:
 
     @torch.inference_mode()
     def log_likelihoods(self, prompt: Tokens, continuations: Sequence[Tokens]) -> FloatArray:
-        """Scores the candidates of one question, packed into one row.
-
-        The row is the prompt and then all continuations. A mask lets a continuation see the prefix,
-        the prompt and itself but no other continuation, and its positions start where the prompt
-        ends. So nothing is repeated and nothing is padded.
+        """Scores the candidates of one question; see :func:`packed_log_likelihoods`.
 
         Args:
             prompt: P >= 1 token ids that follow the prefix.
@@ -62,34 +58,10 @@ class SharedPrefix:
         Returns:
             (n,) log p(continuation | prefix, prompt), summed over its tokens, in nats.
         """
-        last = len(prompt) - 1
-        row, position, owner = list(prompt), list(range(len(prompt))), [-1] * len(prompt)
-        source: list[int] = []  # where in the row each scored token is predicted
-        for number, tokens in enumerate(continuations):
-            fed = tokens[:-1]  # what follows the last token is nobody's question
-            source += [last, *range(len(row), len(row) + len(fed))]
-            position += range(len(prompt), len(prompt) + len(fed))
-            owner += [number] * len(fed)
-            row += fed
-
-        device, known = self.model.device, self.cache.get_seq_length()
-        whose = torch.tensor(owner, device=device)  # (L,)
-        visible = ((whose == -1) | (whose == whose[:, None])).tril()  # (L, L)
-        visible = F.pad(visible, (known, 0), value=True)  # (L, known + L)
-        hidden = self.model.get_decoder()(
-            input_ids=torch.tensor([row], device=device),
-            position_ids=torch.tensor([position], device=device) + known,
-            attention_mask=visible[None, None],
-            past_key_values=copy.deepcopy(self.cache),  # the call appends to what it is given
-            use_cache=True,
-        ).last_hidden_state[0, last:]  # (L - P + 1, d)
-        logits = self.model.get_output_embeddings()(hidden).float()  # (L - P + 1, V)
-        predicted_at = torch.tensor(source, device=device) - last
-        target = torch.tensor([t for tokens in continuations for t in tokens], device=device)
-        token_scores = logits[predicted_at, target] - logits.logsumexp(dim=-1)[predicted_at]
-        parts = token_scores.split([len(tokens) for tokens in continuations])
-        scores: FloatArray = torch.stack([part.sum() for part in parts]).cpu().numpy()
-        return scores
+        cache = copy.deepcopy(self.cache)  # the call appends to what it is given
+        scores = packed_log_likelihoods(self.model, prompt, continuations, cache)
+        result: FloatArray = scores.cpu().numpy()
+        return result
 
     @torch.inference_mode()
     def log_likelihoods_apart(self, prompt: Tokens, continuations: Sequence[Tokens]) -> FloatArray:
@@ -121,6 +93,56 @@ class SharedPrefix:
         token_scores = logits.gather(-1, target)[..., 0] - logits.logsumexp(dim=-1)
         scores: FloatArray = token_scores.sum(dim=1).cpu().numpy()
         return scores
+
+
+def packed_log_likelihoods(
+    model: CausalLM,
+    prompt: Tokens,
+    continuations: Sequence[Tokens],
+    cache: DynamicCache | None = None,
+) -> Tensor:
+    """Scores several continuations of one prompt in one row, without padding or repetition.
+
+    The row is the prompt and then all continuations. A mask lets a continuation see the prompt and
+    itself but no other continuation, and its positions start where the prompt ends. Gradients flow,
+    so that the same function scores and tunes.
+
+    Args:
+        model: a causal decoder with ``attn_implementation="sdpa"``.
+        prompt: P >= 1 token ids.
+        continuations: n lists of at least one token id each.
+        cache: keys and values of tokens before the prompt; the call appends to it.
+
+    Returns:
+        (n,) log p(continuation | prompt), summed over its tokens, in nats.
+    """
+    last = len(prompt) - 1
+    row, position, owner = list(prompt), list(range(len(prompt))), [-1] * len(prompt)
+    source: list[int] = []  # where in the row each scored token is predicted
+    for number, tokens in enumerate(continuations):
+        fed = tokens[:-1]  # what follows the last token is nobody's question
+        source += [last, *range(len(row), len(row) + len(fed))]
+        position += range(len(prompt), len(prompt) + len(fed))
+        owner += [number] * len(fed)
+        row += fed
+
+    device, known = model.device, 0 if cache is None else cache.get_seq_length()
+    whose = torch.tensor(owner, device=device)  # (L,)
+    visible = ((whose == -1) | (whose == whose[:, None])).tril()  # (L, L)
+    visible = F.pad(visible, (known, 0), value=True)  # (L, known + L)
+    hidden = model.get_decoder()(
+        input_ids=torch.tensor([row], device=device),
+        position_ids=torch.tensor([position], device=device) + known,
+        attention_mask=visible[None, None],
+        past_key_values=cache,
+        use_cache=cache is not None,
+    ).last_hidden_state[0, last:]  # (L - P + 1, d)
+    logits = model.get_output_embeddings()(hidden).float()  # (L - P + 1, V)
+    predicted_at = torch.tensor(source, device=device) - last
+    target = torch.tensor([t for tokens in continuations for t in tokens], device=device)
+    token_scores = logits[predicted_at, target] - logits.logsumexp(dim=-1)[predicted_at]
+    parts = token_scores.split([len(tokens) for tokens in continuations])
+    return torch.stack([part.sum() for part in parts])
 
 
 @torch.inference_mode()

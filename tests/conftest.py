@@ -42,3 +42,49 @@ def chains() -> Dataset:
         title=pl.format("item {} of ring {}", pl.col("item_id"), pl.col("item_id") // 5)
     )
     return Dataset.from_frame("chains", interactions, items, text="title", replica=True)
+
+
+WORDS = "red blue green steel bolt nut tea jazz rock song".split()
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a random two-layer Llama and a byte-level tokenizer."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    return _save_tiny(tmp_path_factory.mktemp("llama"), LlamaConfig, LlamaForCausalLM)
+
+
+@pytest.fixture(scope="session")
+def tiny_mistral(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as a Mistral, of the architecture that the paper's judge has."""
+    from transformers import MistralConfig, MistralForCausalLM
+
+    return _save_tiny(tmp_path_factory.mktemp("mistral"), MistralConfig, MistralForCausalLM)
+
+
+def _save_tiny(folder: Path, config_class: type, model_class: type) -> Path:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    corpus = [f"The user will select {a} {b}" for a in "abcdefghijk" for b in WORDS]
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    tokenizer.train_from_iterator(corpus, trainer)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = config_class(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        initializer_range=0.3,  # far from uniform predictions
+    )
+    model_class(config).save_pretrained(folder)
+    return folder

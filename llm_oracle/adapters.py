@@ -1,0 +1,83 @@
+"""The folder that tuning a judge writes: LoRA weights as peft saves them, and a card."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from llm_oracle.language_judge import Calibration, Scoring
+from llm_oracle.prompts import TEMPLATE_VERSION
+from recsim_envs.dataset import Scenario
+
+CARD = "judge.json"
+SHIPPED = Path(__file__).parent / "shipped"
+
+
+@dataclass(frozen=True)
+class AdapterCard:
+    """What an adapter is for, what it was tuned on, and what that brought.
+
+    Attributes:
+        model: the name of the model that it adapts.
+        scoring: the scoring that it was tuned for.
+        max_history: items of the history it was shown.
+        calibrations: fitted after tuning, one a scenario.
+        data: hash of each data set that it was tuned on, by name.
+        settings: of the tuning.
+        figures: accuracies on held-out sequences, before and after, beside other judges'.
+        template: version of the prompts.
+    """
+
+    model: str
+    scoring: Scoring
+    max_history: int
+    calibrations: dict[Scenario, Calibration]
+    data: dict[str, str]
+    settings: dict[str, Any]
+    figures: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    template: str = TEMPLATE_VERSION
+
+    def save(self, folder: Path) -> None:
+        """Writes the card into ``folder``, whole or not at all."""
+        partial = folder / f"{CARD}.partial"
+        partial.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        partial.replace(folder / CARD)
+
+    @classmethod
+    def load(cls, folder: Path, model: str) -> AdapterCard:
+        """Reads the card of an adapter for ``model``.
+
+        Raises:
+            FileNotFoundError: if ``folder`` holds no card.
+            ValueError: if the adapter belongs to another model or another version of the prompts.
+        """
+        file = folder / CARD
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"{file} is missing: give a folder that `recsim tune-judge` wrote"
+            )
+        card = json.loads(file.read_text())
+        calibrations = {name: Calibration(**rule) for name, rule in card["calibrations"].items()}
+        result = cls(**{**card, "calibrations": calibrations})
+        # A local copy counts as the model when its folder bears the model's name.
+        if Path(result.model).name != Path(model).name:
+            raise ValueError(
+                f"{folder} adapts the model {result.model!r}, not {model!r}: use it with that model"
+            )
+        if result.template != TEMPLATE_VERSION:
+            raise ValueError(
+                f"{folder} was tuned on version {result.template} of the prompts, this is version "
+                f"{TEMPLATE_VERSION}: tune again with `recsim tune-judge`"
+            )
+        return result
+
+
+def shipped_adapter(model: str | Path, scoring: Scoring | None) -> Path | None:
+    """Returns the folder of this package's own adapter for a model and scoring, or None."""
+    folder = SHIPPED / Path(model).name
+    if str(model) != Path(model).name or not (folder / CARD).is_file():
+        return None
+    card = AdapterCard.load(folder, str(model))
+    return folder if scoring in (None, card.scoring) else None

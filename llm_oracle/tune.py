@@ -1,0 +1,359 @@
+"""Tunes a judge with LoRA on real choices, as in section 5.4 of the paper: `recsim tune-judge`.
+
+1. Questions are drawn from the training sequences: the true next item among sampled ones, and a
+   share without it, whose answer is "None of them".
+2. The bare judge's calibration is fitted, and the bare judge measured on held-out sequences.
+3. LoRA weights are trained by cross-entropy on the k + 1 choice probabilities.
+4. The tuned judge's calibration is fitted on other training questions, and it is measured.
+
+Everything is seeded, and an interrupted run continues: verdicts are in a cache, and the training
+has checkpoints.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from peft import LoraConfig
+from scipy.optimize import minimize
+from torch import Tensor
+from tqdm.auto import trange
+
+from llm_oracle.adapters import AdapterCard
+from llm_oracle.evaluate import Questions, ask, next_item_accuracy, next_item_questions
+from llm_oracle.judge import IntArray, Judge, PopularityJudge, TfidfJudge
+from llm_oracle.language_judge import Calibration, Question, Scoring
+from llm_oracle.models import LanguageModel, Quantization
+from llm_oracle.scoring import packed_log_likelihoods
+from llm_oracle.transformers_judge import TransformersJudge
+from recsim_envs.dataset import Dataset
+
+CHECKPOINT = "checkpoint.pt"
+CHECKPOINT_EVERY = 10
+
+
+@dataclass(frozen=True)
+class TuneSettings:
+    """How a judge is tuned.
+
+    Attributes:
+        model: "smollm2", a folder or a hub name.
+        scoring: "label" or "likelihood".
+        quantization: "nf4" or None; QLoRA where it is "nf4".
+        questions: sampled interactions of each data set (the paper: 1,000).
+        k: candidates a question (the paper: 10).
+        none_share: share of the questions whose true item is not among the candidates (the paper
+            has such questions; their share is not given).
+        epochs: passes over the questions (not given).
+        learning_rate: of AdamW, with a linear warm-up and decay (not given).
+        rank: of LoRA, on all linear layers, scaled by 2 (not given).
+        batch_size: questions a gradient step (not given).
+        max_history: items of the history shown (not given).
+        popularity: let the calibration weigh the items' popularity too.
+        calibration_questions: drawn anew from the training sequences of each data set.
+        test_questions: from the held-out sequences of each data set, with and as many without
+            the true item.
+        seed: of all draws.
+    """
+
+    model: str = "smollm2"
+    scoring: Scoring = "likelihood"
+    quantization: Quantization | None = None
+    questions: int = 1000
+    k: int = 10
+    none_share: float = 0.1
+    epochs: int = 1
+    learning_rate: float = 4e-4
+    rank: int = 8
+    batch_size: int = 8
+    max_history: int = 6
+    popularity: bool = True
+    calibration_questions: int = 300
+    test_questions: int = 300
+    seed: int = 0
+
+
+class Example(NamedTuple):
+    """A question to train on: which judge asks it, and the right one of its k + 1 answers."""
+
+    judge: TransformersJudge
+    question: Question
+    log_counts: NDArray[np.float64]  # (k,)
+    answer: int
+
+
+def tune_judge(
+    datasets: Sequence[Dataset], folder: Path, settings: TuneSettings, device: str | None = None
+) -> AdapterCard:
+    """Tunes a judge on ``datasets`` and writes the adapter and its card into ``folder``.
+
+    Returns:
+        The card, with the accuracies before and after on the held-out sequences of each data set.
+
+    Raises:
+        ValueError: if ``folder`` holds an unfinished tuning with other settings or data.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _claim(folder, {**asdict(settings), "data": {data.name: data.hash for data in datasets}})
+    figures: dict[str, list[dict[str, Any]]] = {}
+    bare = LanguageModel(settings.model, quantization=settings.quantization, device=device)
+    judges = [make_judge(data, bare, settings, folder) for data in datasets]
+    for data, judge in zip(datasets, judges, strict=True):
+        calibrate(judge, data, settings, seed=settings.seed + 1)
+        counts = train_counts(data)
+        baselines: list[Judge] = [PopularityJudge(data, counts), TfidfJudge(data)]
+        figures[data.name] = [measure(each, data, settings) for each in [*baselines, judge]]
+
+    train_lora(bare, judges, datasets, folder, settings)
+
+    tuned = LanguageModel(
+        settings.model, quantization=settings.quantization, adapter=folder, device=device
+    )
+    card = AdapterCard(
+        model=settings.model,
+        scoring=settings.scoring,
+        max_history=settings.max_history,
+        calibrations={judge.scenario: judge.calibration for judge in judges},
+        data={data.name: data.hash for data in datasets},
+        settings=asdict(settings),
+    )
+    card.save(folder)
+    for data in datasets:
+        judge = make_judge(data, tuned, settings, folder)
+        calibrate(judge, data, settings, seed=settings.seed + 2)
+        card.calibrations[judge.scenario] = judge.calibration
+        figures[data.name].append(measure(judge, data, settings))
+    card = replace(card, figures=figures)
+    card.save(folder)
+    return card
+
+
+def make_judge(
+    data: Dataset, model: LanguageModel, settings: TuneSettings, folder: Path
+) -> TransformersJudge:
+    """A judge on the loaded ``model`` that knows popularity from the training sequences only."""
+    return TransformersJudge(
+        data,
+        model,
+        scoring=settings.scoring,
+        counts=train_counts(data),
+        max_history=settings.max_history,
+        seed=settings.seed,
+        cache=folder / "verdicts.sqlite",
+    )
+
+
+def train_counts(data: Dataset) -> IntArray:
+    """How often each item occurs in the training sequences, (n_items,)."""
+    items = np.concatenate([data.sequences[sequence] for sequence in data.split()[0]])
+    return np.bincount(items, minlength=data.n_items)
+
+
+def measure(judge: Judge, data: Dataset, settings: TuneSettings) -> dict[str, Any]:
+    """Accuracy on held-out sequences, see :func:`llm_oracle.evaluate.next_item_accuracy`."""
+    found = next_item_accuracy(judge, data, settings.test_questions, settings.k)
+    return asdict(found)
+
+
+def draw_questions(
+    data: Dataset, n: int, settings: TuneSettings, seed: int
+) -> tuple[Questions, NDArray[np.float64]]:
+    """Draws questions from training sequences, and each candidate's log popularity.
+
+    The true item does not count itself: to know that somebody took it is the question. Where the
+    question has no true item, its answer is -1.
+    """
+    sequences = data.split()[0]
+    without = round(n * settings.none_share)
+    parts = [
+        next_item_questions(data, size, settings.k, seed, sequences, with_answer=with_answer)
+        for size, with_answer in ((n - without, True), (without, False))
+        if size
+    ]
+    histories, slates, users, answers = zip(*parts, strict=True)
+    drawn = Questions(
+        np.concatenate(histories),
+        np.concatenate(slates),
+        None if data.users is None else np.concatenate(users),
+        np.concatenate(answers),
+    )
+    counts = train_counts(data)[drawn.slates].astype(float)  # (n, k)
+    rows = np.flatnonzero(drawn.answers >= 0)
+    counts[rows, drawn.answers[rows]] -= 1
+    return drawn, np.log1p(counts)
+
+
+def calibrate(judge: TransformersJudge, data: Dataset, settings: TuneSettings, seed: int) -> None:
+    """Fits the judge's calibration on training questions, by maximum likelihood.
+
+    The k + 1 utilities are linear in the three parameters, so the likelihood has one maximum.
+    """
+    n = settings.calibration_questions
+    drawn, log_counts = draw_questions(data, n, settings, seed)
+    ask(judge, drawn)  # under a progress bar, into the cache
+    scores = judge.scores(drawn.histories, drawn.slates, drawn.users)
+    judge.calibration = fit_calibration(scores, log_counts, drawn.answers, settings.popularity)
+
+
+def fit_calibration(
+    scores: NDArray[np.floating],
+    log_counts: NDArray[np.floating],
+    answers: IntArray,
+    popularity: bool = True,
+) -> Calibration:
+    """Fits a conditional logit model.
+
+    Args:
+        scores: (n, k) nats.
+        log_counts: (n, k) log(1 + popularity).
+        answers: (n,) index of the choice, -1 for "None of them".
+        popularity: False leaves its weight at 0.
+    """
+    right = np.where(answers < 0, scores.shape[1], answers)[:, None]  # (n, 1)
+
+    def loss(weights: NDArray[np.floating]) -> float:
+        scale, weight, none = weights
+        chosen = scale * scores + weight * log_counts * popularity
+        utilities = np.hstack([chosen, np.full((len(scores), 1), none)])  # (n, k + 1)
+        utilities = utilities - utilities.max(axis=1, keepdims=True)
+        log_probs = utilities - np.log(np.exp(utilities).sum(axis=1, keepdims=True))
+        # A weak prior keeps the weights finite where questions are few and easy.
+        prior = 1e-4 * float(weights @ weights)
+        return prior - float(np.take_along_axis(log_probs, right, axis=1).mean())
+
+    scale, weight, none = minimize(loss, np.array([0.2, 0.0, 2.0])).x
+    return Calibration(float(scale), float(weight * popularity), float(none))
+
+
+def train_lora(
+    model: LanguageModel,
+    judges: Sequence[TransformersJudge],
+    datasets: Sequence[Dataset],
+    folder: Path,
+    settings: TuneSettings,
+) -> None:
+    """Trains LoRA weights and writes them into ``folder``, with checkpoints on the way."""
+    examples = _examples(judges, datasets, settings)
+    torch.manual_seed(settings.seed)
+    network = model.model
+    rank = settings.rank
+    network.add_adapter(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear"))
+    weights = {name: p for name, p in network.named_parameters() if p.requires_grad}
+    optimizer = torch.optim.AdamW(weights.values(), lr=settings.learning_rate, weight_decay=0.0)
+    steps = settings.epochs * len(examples) // settings.batch_size
+    warm_up = max(1, steps // 20)
+
+    def rate(step: int) -> float:
+        return min((step + 1) / warm_up, (steps - step) / max(1, steps - warm_up))
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+    start = _resume(folder, weights, optimizer, schedule)
+    orders = [
+        np.random.default_rng([settings.seed, e]).permutation(len(examples))
+        for e in range(settings.epochs)
+    ]
+    order = np.concatenate(orders)
+    network.train()
+    progress = trange(start, steps, initial=start, total=steps, desc="tuning", unit="step")
+    for step in progress:
+        first = step * settings.batch_size
+        batch = [examples[i] for i in order[first : first + settings.batch_size]]
+        total = 0.0
+        for example in batch:
+            loss = -utilities(example).log_softmax(dim=0)[example.answer] / len(batch)
+            loss.backward()
+            total += loss.item()
+        torch.nn.utils.clip_grad_norm_(weights.values(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        progress.set_postfix(loss=f"{total:.3f}")
+        if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps:
+            _checkpoint(folder, step + 1, weights, optimizer, schedule)
+    network.eval()
+    network.save_pretrained(folder)
+
+
+def utilities(example: Example) -> Tensor:
+    """The k + 1 utilities of a question's answers, with gradients to the adapter."""
+    judge, question = example.judge, example.question
+    model = judge.language_model
+    if judge.scoring == "likelihood":
+        prompt, lines = judge.likelihood_tokens(question)
+        likelihoods = packed_log_likelihoods(model.model, [*judge.example_tokens, *prompt], lines)
+        prior = torch.from_numpy(judge.priors(question.items)).to(likelihoods)
+        scores = likelihoods - prior  # (k,)
+    else:
+        ids = torch.tensor([model.tokens(question.prompt)], device=model.device)
+        logits = model.model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[0, -1].float()
+        labels = logits[model.label_tokens(len(question.options))]  # (k + 1,), as shown
+        by_slate = torch.empty_like(labels[:-1])
+        scores = by_slate.index_copy(
+            0, torch.from_numpy(question.order).to(labels.device), labels[:-1] - labels[-1]
+        )
+    rule = judge.calibration
+    log_counts = torch.from_numpy(example.log_counts).to(scores)
+    chosen = rule.scale * scores + rule.popularity * log_counts
+    return torch.cat([chosen, chosen.new_tensor([rule.none])])
+
+
+def _examples(
+    judges: Sequence[TransformersJudge], datasets: Sequence[Dataset], settings: TuneSettings
+) -> list[Example]:
+    examples = []
+    for judge, data in zip(judges, datasets, strict=True):
+        drawn, log_counts = draw_questions(data, settings.questions, settings, settings.seed + 3)
+        questions = judge.questions(drawn.histories, drawn.slates, drawn.users)
+        if judge.scoring == "likelihood":
+            judge.priors(drawn.slates)  # all at once, in full batches
+        answers = np.where(drawn.answers < 0, settings.k, drawn.answers)
+        examples += [
+            Example(judge, question, row, int(answer))
+            for question, row, answer in zip(questions, log_counts, answers, strict=True)
+        ]
+    return examples
+
+
+def _claim(folder: Path, settings: dict[str, Any]) -> None:
+    """Notes what a folder is used for; refuses one that is used for something else."""
+    file = folder / "settings.json"
+    text = json.dumps(settings, indent=1) + "\n"
+    if file.is_file() and file.read_text() != text:
+        raise ValueError(
+            f"{folder} holds a tuning with other settings or data, see {file}: use another folder"
+        )
+    file.write_text(text)
+
+
+def _checkpoint(
+    folder: Path, step: int, weights: dict[str, Tensor], optimizer: Any, schedule: Any
+) -> None:
+    partial = folder / f"{CHECKPOINT}.partial"
+    state = {
+        "step": step,
+        "weights": {name: weight.detach() for name, weight in weights.items()},
+        "optimizer": optimizer.state_dict(),
+        "schedule": schedule.state_dict(),
+    }
+    torch.save(state, partial)
+    partial.replace(folder / CHECKPOINT)
+
+
+@torch.no_grad()
+def _resume(folder: Path, weights: dict[str, Tensor], optimizer: Any, schedule: Any) -> int:
+    file = folder / CHECKPOINT
+    if not file.is_file():
+        return 0
+    state = torch.load(file, weights_only=True)
+    for name, weight in weights.items():
+        weight.copy_(state["weights"][name])
+    optimizer.load_state_dict(state["optimizer"])
+    schedule.load_state_dict(state["schedule"])
+    return int(state["step"])

@@ -1,0 +1,168 @@
+"""The verdict cache: several processes, kill -9, and a second run that asks nothing."""
+
+import json
+import multiprocessing
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from llm_oracle.cache import VerdictCache, cache_stats, prune_verdicts, read_verdicts
+from llm_oracle.language_judge import Calibration
+from llm_oracle.transformers_judge import TransformersJudge
+from recsim_envs.dataset import Dataset
+
+JUDGE = {"model": "m", "weights": "1"}
+
+
+def test_what_is_stored_is_found_again_by_its_judge_only(tmp_path):
+    file = tmp_path / "new" / "verdicts.sqlite"
+    scores = np.array([1.5, -2.0], dtype=np.float32)
+    VerdictCache(file, JUDGE).put("q", scores)
+    again = VerdictCache(file, dict(reversed(JUDGE.items())))
+    assert again.get("q").tolist() == [1.5, -2.0]
+    assert again.get("other") is None
+    assert VerdictCache(file, JUDGE | {"weights": "2"}).get("q") is None
+
+
+def test_the_first_answer_stands(tmp_path):
+    file = tmp_path / "verdicts.sqlite"
+    first, second = VerdictCache(file, JUDGE), VerdictCache(file, JUDGE)
+    first.put("q", np.array([1.0]))
+    assert second.put("q", np.array([2.0])).tolist() == [1.0]
+
+
+def test_a_file_that_is_something_else_is_named(tmp_path):
+    file = tmp_path / "notes.txt"
+    file.write_text("milk, eggs, " * 100)
+    with pytest.raises(sqlite3.DatabaseError, match="notes.txt cannot be used"):
+        VerdictCache(file, JUDGE)
+    assert file.read_text().startswith("milk")
+    with pytest.raises(FileNotFoundError, match=r"gone\.sqlite is no file"):
+        cache_stats(tmp_path / "gone.sqlite")
+
+
+def test_stats_export_and_prune(tmp_path):
+    file = tmp_path / "verdicts.sqlite"
+    old, new = VerdictCache(file, JUDGE), VerdictCache(file, {"model": "n"})
+    for i in range(3):
+        old.put(json.dumps(["prompt", str(i)]), np.array([i]))
+    cut = time.time()
+    new.put(json.dumps(["prompt", "x"]), np.array([0.5]))
+    stats = cache_stats(file)
+    assert [(row["judge"], row["verdicts"]) for row in stats] == [(JUDGE, 3), ({"model": "n"}, 1)]
+    assert stats[0]["first"] <= stats[0]["last"] <= cut <= stats[1]["first"]
+    exported = list(read_verdicts(file))
+    assert [row["scores"] for row in exported] == [[0.0], [1.0], [2.0], [0.5]]
+    assert exported[3]["question"] == ["prompt", "x"]
+    assert exported[3]["judge"] == {"model": "n"}
+    assert prune_verdicts(file, before=cut, model="n") == 0
+    assert prune_verdicts(file, before=cut) == 3
+    assert [row["verdicts"] for row in cache_stats(file)] == [1]
+    assert prune_verdicts(file) == 1
+    assert cache_stats(file) == []
+
+
+def write_many(file, name):
+    cache = VerdictCache(file, JUDGE)
+    for i in range(200):
+        cache.put(f"{name if i % 2 else 'shared'} {i}", np.array([i]))
+
+
+def test_several_processes_share_a_file(tmp_path):
+    file = tmp_path / "verdicts.sqlite"
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=write_many, args=(file, name)) for name in "ab"]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+        assert writer.exitcode == 0
+    assert cache_stats(file)[0]["verdicts"] == 100 + 2 * 100
+
+
+WRITER = """
+import sys, numpy as np
+from pathlib import Path
+from llm_oracle.cache import VerdictCache
+cache = VerdictCache(Path(sys.argv[1]), {"model": "m"})
+i = 0
+while True:
+    stored = cache.put(f"question {i}", np.array([i]))
+    print(int(stored[0]), flush=True)  # "used"
+    i += 1
+"""
+
+
+@pytest.mark.parametrize("kill_after", [0.0, 0.2])
+def test_a_killed_writer_leaves_what_it_used(tmp_path, kill_after):
+    file = tmp_path / "verdicts.sqlite"
+    command = [sys.executable, "-c", WRITER, str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout.readline() == "0\n"
+        time.sleep(kill_after)
+        os.kill(writer.pid, signal.SIGKILL)
+        used = 1 + writer.stdout.read().count("\n")
+    cache = VerdictCache(file, {"model": "m"})
+    assert [int(cache.get(f"question {i}")[0]) for i in range(used)] == list(range(used))
+    cache.put("afterwards", np.array([1.0]))
+    check = sqlite3.connect(file)
+    assert check.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    check.close()
+
+
+@pytest.fixture
+def dataset():
+    titles = [f"thing {i}" for i in range(30)]
+    interactions = {"sequence_id": [0, 0], "item_id": [0, 1]}
+    items = {"item_id": range(30), "title": titles}
+    return Dataset.from_frame("toy", interactions, items, text="title")
+
+
+@pytest.mark.parametrize("scoring", ["label", "likelihood"])
+def test_a_second_run_asks_the_model_nothing(dataset, tiny_llama, tmp_path, scoring, monkeypatch):
+    rng = np.random.default_rng(0)
+    histories = rng.integers(0, 30, (8, 4))
+    slates = np.stack([rng.choice(30, 5, replace=False) for _ in histories])
+    options = {"scoring": scoring, "cache": tmp_path / "verdicts.sqlite"}
+    first = TransformersJudge(dataset, tiny_llama, **options)
+    scores = first.scores(histories, slates)
+    without = TransformersJudge(dataset, tiny_llama, scoring=scoring)
+    assert scores == pytest.approx(without.scores(histories, slates), abs=0.05)
+
+    asked = []
+    answer = TransformersJudge._answer
+
+    def count(self, questions):
+        asked.append(len(questions))
+        return answer(self, questions)
+
+    monkeypatch.setattr(TransformersJudge, "_answer", count)
+    second = TransformersJudge(dataset, tiny_llama, calibration=Calibration(none=1.0), **options)
+    assert np.array_equal(second.scores(histories, slates), scores)
+    assert sum(asked) == 0
+    slates[3] = slates[3][::-1]  # another question
+    second.scores(histories, slates)
+    assert sum(asked) == 1
+
+
+def test_verdicts_before_a_failure_are_kept(dataset, tiny_llama, tmp_path, monkeypatch):
+    file = tmp_path / "verdicts.sqlite"
+    judge = TransformersJudge(dataset, tiny_llama, scoring="likelihood", cache=file)
+    answer = judge._answer
+
+    def fail_at_the_third(questions):
+        for number, values in answer(questions):
+            if number == 2:
+                raise RuntimeError("power cut")
+            yield number, values
+
+    monkeypatch.setattr(judge, "_answer", fail_at_the_third)
+    with pytest.raises(RuntimeError, match="power cut"):
+        judge.scores(np.arange(8).reshape(4, 2), np.arange(10, 22).reshape(4, 3))
+    assert cache_stats(file)[0]["verdicts"] == 2

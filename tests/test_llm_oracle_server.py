@@ -1,0 +1,279 @@
+"""The served judge, against a local HTTP server that misbehaves on purpose."""
+
+import json
+import random
+import threading
+import time
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+from llm_oracle.cache import cache_stats
+from llm_oracle.language_judge import Calibration
+from llm_oracle.prompts import LABELS, label_order
+from llm_oracle.server_judge import ServerError, ServerJudge
+from recsim_envs.dataset import Dataset
+
+N_ITEMS, K = 60, 5
+FAULTS = ("429", "503", "500", "timeout", "cut", "half")
+
+
+class Server(ThreadingHTTPServer):
+    """Answers like a completions endpoint whose model likes every prompt's own label best."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}/v1"
+        self.fault_rate = 0.0
+        self.refuse = None  # a status for every request
+        self.body = None  # what to send in place of an answer
+        self.content_style = False
+        self.served, self.faults, self.requests = Counter(), Counter(), []
+        self.at_once = self.most_at_once = 0
+        self.lock = threading.Lock()
+        self.random = random.Random(0)
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args):
+        pass
+
+    def do_POST(self):
+        server = self.server
+        raw = self.rfile.read(int(self.headers["Content-Length"]))
+        request = json.loads(raw)
+        with server.lock:
+            server.requests.append((self.path, self.headers.get("Authorization"), request))
+            server.at_once += 1
+            server.most_at_once = max(server.most_at_once, server.at_once)
+            faulty = server.random.random() < server.fault_rate
+            fault = server.random.choice(FAULTS) if faulty else None
+            server.faults[fault] += 1
+        time.sleep(0.002)
+        try:
+            self.answer(request["prompt"], fault)
+        finally:
+            with server.lock:
+                server.at_once -= 1
+
+    def answer(self, prompt, fault):
+        server = self.server
+        if server.refuse is not None:
+            return self.send(server.refuse, b'{"error": "model not found"}')
+        if fault in ("429", "503", "500"):
+            return self.send(int(fault), b"busy", {"Retry-After": "0"} if fault != "500" else {})
+        if fault == "timeout":
+            time.sleep(0.6)
+            self.close_connection = True
+            return None
+        if fault == "cut":
+            self.close_connection = True
+            return None
+        body = server.body or json.dumps(completion(prompt, server.content_style)).encode()
+        if fault == "half":
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body[: len(body) // 2])
+            self.close_connection = True
+            return None
+        with server.lock:
+            server.served[prompt] += 1
+        return self.send(200, body)
+
+    def send(self, status, body, headers=None):
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def log_probs_of(prompt):
+    """What this server's model thinks: log-probabilities of the K + 1 labels."""
+    rng = np.random.default_rng(sum(prompt.encode()))
+    return dict(zip(LABELS, np.log(rng.dirichlet(np.ones(K + 1))).tolist(), strict=False))
+
+
+def completion(prompt, content_style):
+    top = {f" {label}": value for label, value in log_probs_of(prompt).items()} | {" the": -20.0}
+    logprobs = {"top_logprobs": [top]}
+    if content_style:
+        entries = [{"token": token, "logprob": value} for token, value in top.items()]
+        logprobs = {"content": [{"token": " a", "top_logprobs": entries}]}
+    return {"choices": [{"text": " a", "logprobs": logprobs}]}
+
+
+@pytest.fixture
+def server():
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    titles = [f"thing {i} of {'red' if i % 2 else 'blue'} wood" for i in range(N_ITEMS)]
+    interactions = {"sequence_id": [0, 0], "item_id": [0, 1]}
+    items = {"item_id": range(N_ITEMS), "title": titles}
+    return Dataset.from_frame("shop", interactions, items, text="title")
+
+
+def make_requests(n, seed=0):
+    rng = np.random.default_rng(seed)
+    histories = np.stack([rng.choice(N_ITEMS, 4, replace=False) for _ in range(n)])
+    slates = np.stack([rng.choice(N_ITEMS, K, replace=False) for _ in range(n)])
+    return histories, slates
+
+
+def expected_scores(judge, histories, slates):
+    scores = np.empty(slates.shape)
+    for row, question in enumerate(judge.questions(histories, slates)):
+        values = log_probs_of(question.prompt)
+        order = label_order(0, histories[row], slates[row])
+        for label, position in zip(LABELS, order, strict=False):
+            scores[row, position] = values[label] - values[LABELS[K]]
+    return scores
+
+
+@pytest.mark.parametrize("content_style", [False, True])
+def test_scores_are_the_servers_log_probabilities(server, dataset, content_style):
+    server.content_style = content_style
+    judge = ServerJudge(dataset, server.url, "some/model", api_key="secret")
+    requests = make_requests(20)
+    scores = judge.scores(*requests)
+    assert scores == pytest.approx(expected_scores(judge, *requests), abs=1e-4)
+    picks = judge.choose(*requests)
+    best = scores.max(axis=1)
+    assert picks.tolist() == np.where(best > 0, scores.argmax(axis=1), -1).tolist()
+    path, key, request = server.requests[0]
+    assert (path, key) == ("/v1/completions", "Bearer secret")
+    assert request.pop("prompt").endswith("The user will select")
+    assert request == {"model": "some/model", "max_tokens": 1, "temperature": 0, "logprobs": 20}
+    assert judge.probabilities(*requests).sum(axis=1) == pytest.approx(np.ones(20))
+
+
+def test_nothing_is_lost_wrong_or_asked_twice_under_faults(server, dataset, tmp_path):
+    server.fault_rate = 0.3
+    judge = ServerJudge(
+        dataset,
+        server.url,
+        "m",
+        cache=tmp_path / "verdicts.sqlite",
+        timeout=0.3,
+        backoff=0.005,
+        retries=20,
+    )
+    histories, slates = make_requests(300)
+    scores = judge.scores(histories, slates)
+    assert scores == pytest.approx(expected_scores(judge, histories, slates), abs=1e-4)
+    assert all(server.faults[fault] for fault in FAULTS), server.faults
+    assert len(server.served) == 300
+    assert set(server.served.values()) == {1}
+    before = len(server.requests)
+    assert np.array_equal(judge.scores(histories, slates), scores)
+    assert len(server.requests) == before
+    assert cache_stats(tmp_path / "verdicts.sqlite")[0]["verdicts"] == 300
+
+
+def test_requests_run_at_the_same_time_but_not_more_than_allowed(server, dataset):
+    ServerJudge(dataset, server.url, "m", concurrency=4).scores(*make_requests(60))
+    assert 2 <= server.most_at_once <= 4
+
+
+def test_a_refusal_is_an_error_at_once(server, dataset):
+    server.refuse = 404
+    judge = ServerJudge(dataset, server.url, "m", concurrency=1)
+    with pytest.raises(ServerError, match=r'answered 404: \{"error": "model not found"'):
+        judge.scores(*make_requests(1))
+    assert len(server.requests) == 1
+
+
+def test_a_server_that_never_recovers_is_an_error_after_the_retries(server, dataset):
+    server.refuse = 503
+    judge = ServerJudge(dataset, server.url, "m", retries=2, backoff=0.001)
+    with pytest.raises(ServerError, match=r"1 of 1 questions failed: .* answered 503"):
+        judge.scores(*make_requests(1))
+    assert len(server.requests) == 3
+
+
+def test_a_server_that_is_not_there_is_an_error(dataset):
+    judge = ServerJudge(dataset, "http://127.0.0.1:9", "m", retries=1, backoff=0.001)
+    with pytest.raises(ServerError, match="gave no answer"):
+        judge.scores(*make_requests(1))
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"<html>", "sent no log-probabilities"),
+        (b'{"choices": [{"logprobs": null}]}', "sent no log-probabilities"),
+        (
+            b'{"choices": [{"logprobs": {"top_logprobs": [{" the": -1.0}]}}]}',
+            r"'m' has none of the labels a/b/c/d/e/f among its likeliest tokens \[' the'\]: raise",
+        ),
+    ],
+)
+def test_an_answer_without_labels_is_an_error(server, dataset, body, message):
+    server.body = body
+    with pytest.raises(ServerError, match=message):
+        ServerJudge(dataset, server.url, "m").scores(*make_requests(1))
+
+
+def test_what_one_failure_leaves_is_kept(server, dataset, tmp_path):
+    file = tmp_path / "verdicts.sqlite"
+    judge = ServerJudge(dataset, server.url, "m", cache=file, retries=0)
+    server.fault_rate = 0.3
+    with pytest.raises(ServerError, match="of 40 questions failed"):
+        judge.scores(*make_requests(40))
+    kept = len(server.served)
+    assert 0 < kept < 40
+    assert cache_stats(file)[0]["verdicts"] == kept
+    server.fault_rate = 0.0
+    judge.scores(*make_requests(40))
+    assert set(server.served.values()) == {1}
+
+
+def test_a_missing_label_gets_the_least_of_those_returned(server, dataset):
+    tops = {" b": -0.5, "f": -1.5, " zebra": -3.0, "b": -0.9}
+    server.body = json.dumps({"choices": [{"logprobs": {"top_logprobs": [tops]}}]}).encode()
+    judge = ServerJudge(dataset, server.url, "m")
+    histories, slates = make_requests(1)
+    by_label = judge.scores(histories, slates)[0][label_order(0, histories[0], slates[0])]
+    assert by_label == pytest.approx([-1.5, 1.0, -1.5, -1.5, -1.5])
+
+
+def test_popularity_and_none_shift_the_choice(server, dataset):
+    server.body = json.dumps(
+        {"choices": [{"logprobs": {"top_logprobs": [dict.fromkeys("abcdef", -1.0)]}}]}
+    ).encode()
+    counts = np.arange(N_ITEMS)
+    requests = make_requests(10)
+    rule = Calibration(scale=1.0, popularity=0.5, none=1.0)
+    judge = ServerJudge(dataset, server.url, "m", calibration=rule, counts=counts)
+    picks = judge.choose(*requests)
+    assert picks.tolist() == requests[1].argmax(axis=1).tolist()
+    chances = judge.probabilities(*requests)
+    odds = chances[:, :-1] / chances[:, -1:]
+    assert odds == pytest.approx(np.sqrt(1 + requests[1]) / np.e, rel=1e-5)
+
+
+def test_long_texts_and_histories_are_cut(server, dataset):
+    judge = ServerJudge(dataset, server.url, "m", max_item_chars=7, max_prompt_chars=220)
+    (question,) = judge.questions(np.arange(10, 16)[None], np.arange(20, 25)[None])
+    assert len(question.prompt) <= 220
+    assert "- thing 1\n" in question.prompt
+    assert all(f"{label}. thing 2" in question.prompt for label in "abcde")
+    assert "bought these products" in question.prompt
+    with pytest.raises(ValueError, match="base_url='localhost'"):
+        ServerJudge(dataset, "localhost", "m")
