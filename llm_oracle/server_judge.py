@@ -177,8 +177,8 @@ class ServerJudge(LanguageModelJudge):
         if not any(label in found for label in question.options):
             labels, tokens = "/".join(question.options), [token for token, _ in likeliest]
             raise ServerError(
-                f"{self.model!r} has none of the labels {labels} among its likeliest tokens {tokens}: "
-                "raise top, or use a model that follows the prompt"
+                f"{self.model!r} has none of the labels {labels} among its likeliest tokens "
+                f"{tokens}: raise top, or use a model that follows the prompt"
             )
         least = min(found.values())
         return np.array([found.get(label, least) for label in question.options], dtype=np.float32)

@@ -37,6 +37,9 @@ from recsim_envs.dataset import Dataset
 
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_EVERY = 10
+LEAST_SCALE = 0.1
+"""In training. A judge that knows nothing yet is calibrated to a scale near 0, which would also
+scale away the gradient from which it is to learn."""
 
 
 @dataclass(frozen=True)
@@ -240,7 +243,7 @@ def train_lora(
     settings: TuneSettings,
 ) -> None:
     """Trains LoRA weights and writes them into ``folder``, with checkpoints on the way."""
-    examples = _examples(judges, datasets, settings)
+    examples = draw_examples(judges, datasets, settings)
     torch.manual_seed(settings.seed)
     network = model.model
     rank = settings.rank
@@ -282,7 +285,11 @@ def train_lora(
 
 
 def utilities(example: Example) -> Tensor:
-    """The k + 1 utilities of a question's answers, with gradients to the adapter."""
+    """The k + 1 utilities of a question's answers, with gradients to the adapter.
+
+    For "label" they are the labels' own log-probabilities up to a constant, as in the paper, and
+    what the calibration knows of popularity.
+    """
     judge, question = example.judge, example.question
     model = judge.language_model
     if judge.scoring == "likelihood":
@@ -299,14 +306,16 @@ def utilities(example: Example) -> Tensor:
             0, torch.from_numpy(question.order).to(labels.device), labels[:-1] - labels[-1]
         )
     rule = judge.calibration
+    scale = 1.0 if judge.scoring == "label" else max(rule.scale, LEAST_SCALE)
     log_counts = torch.from_numpy(example.log_counts).to(scores)
-    chosen = rule.scale * scores + rule.popularity * log_counts
+    chosen = scale * scores + rule.popularity * log_counts
     return torch.cat([chosen, chosen.new_tensor([rule.none])])
 
 
-def _examples(
+def draw_examples(
     judges: Sequence[TransformersJudge], datasets: Sequence[Dataset], settings: TuneSettings
 ) -> list[Example]:
+    """Draws the questions to train on; see :func:`draw_questions`."""
     examples = []
     for judge, data in zip(judges, datasets, strict=True):
         drawn, log_counts = draw_questions(data, settings.questions, settings, settings.seed + 3)
