@@ -18,7 +18,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import tyro
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -28,13 +27,13 @@ from tqdm import tqdm
 
 from benchmarks.agents import ONLINE_AGENTS, make_ialp, make_online_agent
 from benchmarks.evaluation import Sessions, make_users, play, reference_policies
-from benchmarks.records import Record, git_revision, row_of, versions
+from benchmarks.records import Record, row_of
 from benchmarks.report import plot_curves, print_table
 from ialp_agents import IALP
-from llm_oracle import LLMOracleVectorEnv, PopularityJudge, TfidfJudge
-from llm_oracle.judge import Judge
-from recsim_envs.dataset import Dataset
+from llm_oracle import LLMOracleVectorEnv
+from llm_oracle.build import build_judge
 from recsim_envs.envs import RecommenderVectorEnv
+from recsim_envs.provenance import git_revision, versions
 from recsim_envs.sb3 import BatchedVecEnv
 from recsim_envs.text import text_features
 
@@ -48,8 +47,9 @@ class Settings:
     Attributes:
         env: recsim/LFM-v0, recsim/Industry-v0 or recsim/Coat-v0.
         data: "replica" or a name given to `recsim prepare`.
-        judge: "smollm2" (the embedded language model), "tfidf", "popularity", or what transformers
-            loads: a folder or a hub name.
+        judge: "smollm2" (the embedded language model), "tfidf", "popularity", or another that
+            `llm_oracle.build.build_judge` knows.
+        cache: file of the language model's verdicts; a second run of the same asks it nothing.
         k: candidates a verdict (the paper: 10).
         verdicts: judge calls for pre-training.
         updates_per_verdict: gradient steps of the pre-training for each verdict.
@@ -66,6 +66,7 @@ class Settings:
     env: str = "recsim/Industry-v0"
     data: str = "replica"
     judge: str = "smollm2"
+    cache: Path = Path("runs/verdicts.sqlite")
     k: int = 10
     verdicts: int = 320
     updates_per_verdict: float = 1.0
@@ -160,7 +161,7 @@ def pretrain(settings: Settings, seed: int) -> Record:
     )
     # Nothing else runs during pre-training: the language model may have all the cores.
     torch.set_num_threads(settings.workers)
-    judge = make_judge(settings.judge, users.dataset, seed)
+    judge = build_judge(settings.judge, users.dataset, cache=settings.cache, seed=seed)
     env = VecMonitor(BatchedVecEnv(LLMOracleVectorEnv(users, judge, k=settings.k)))
     updates = max(1, round(settings.users * settings.updates_per_verdict))
     model = make_ialp(env, text_features(users.dataset), updates, seed)
@@ -228,19 +229,6 @@ def evaluate(
     )
 
 
-def make_judge(name: str, dataset: Dataset, seed: int) -> Judge:
-    """Builds a judge by name; only a language model needs the extra ``llm``."""
-    if name == "tfidf":
-        return TfidfJudge(dataset)
-    if name == "popularity":
-        train, _ = dataset.split()
-        taken = np.concatenate([dataset.sequences[s] for s in train])
-        return PopularityJudge(dataset, np.bincount(taken, minlength=dataset.n_items))
-    from llm_oracle.transformers_judge import TransformersJudge
-
-    return TransformersJudge(dataset, name, seed=seed)
-
-
 def pretrained_folder(settings: Settings, seed: int) -> Path:
     """Where the pre-trained policy of a seed is kept."""
     return settings.folder / f"iALP_seed{seed}"
@@ -269,7 +257,7 @@ class TestCurve(BaseCallback):
 
 def _what_counts(settings: Settings) -> dict[str, Any]:
     """The settings that decide a cell's result."""
-    free = ("seeds", "workers", "output")
+    free = ("seeds", "workers", "output", "cache")
     return {key: value for key, value in asdict(settings).items() if key not in free}
 
 

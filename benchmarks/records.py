@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -62,24 +59,3 @@ def interval(values: list[float], seed: int = 0) -> tuple[float, float]:
         return (float("nan"), float("nan")) if len(values) < 2 else (values[0], values[0])
     result = bootstrap((np.asarray(values),), np.mean, rng=np.random.default_rng(seed))
     return float(result.confidence_interval.low), float(result.confidence_interval.high)
-
-
-def git_revision() -> str:
-    """The commit of this checkout, marked where files differ from it."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    result = subprocess.run(
-        command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    )
-    return result.stdout.strip() or "unknown"
-
-
-def versions() -> dict[str, str]:
-    """The versions of the packages that decide a result."""
-    names = ("recsim-ialp", "torch", "numpy", "gymnasium", "stable-baselines3", "transformers")
-    found = {}
-    for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found

@@ -7,12 +7,53 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from llm_oracle.language_judge import Calibration, Scoring
+from llm_oracle.language_judge import Calibration, Quantization, Scoring
 from llm_oracle.prompts import TEMPLATE_VERSION
-from recsim_envs.dataset import Scenario
+from recsim_envs.dataset import DataError, Scenario
 
 CARD = "judge.json"
 SHIPPED = Path(__file__).parent / "shipped"
+
+
+@dataclass(frozen=True)
+class TuneSettings:
+    """How a judge is tuned.
+
+    Attributes:
+        model: "smollm2", a folder or a hub name.
+        scoring: "label" or "likelihood".
+        quantization: "nf4" or None; QLoRA where it is "nf4".
+        questions: sampled interactions of each data set (the paper: 1,000).
+        k: candidates a question (the paper: 10).
+        none_share: share of the questions whose true item is not among the candidates (the paper
+            has such questions; their share is not given).
+        epochs: passes over the questions (not given).
+        learning_rate: of AdamW, with a linear warm-up and decay (not given).
+        rank: of LoRA, on all linear layers, scaled by 2 (not given).
+        batch_size: questions a gradient step (not given).
+        max_history: items of the history shown (not given).
+        popularity: let the calibration weigh the items' popularity too.
+        calibration_questions: drawn anew from the training sequences of each data set.
+        test_questions: from the held-out sequences of each data set, with and as many without
+            the true item.
+        seed: of all draws.
+    """
+
+    model: str = "smollm2"
+    scoring: Scoring = "likelihood"
+    quantization: Quantization | None = None
+    questions: int = 1000
+    k: int = 10
+    none_share: float = 0.1
+    epochs: int = 1
+    learning_rate: float = 4e-4
+    rank: int = 8
+    batch_size: int = 8
+    max_history: int = 6
+    popularity: bool = True
+    calibration_questions: int = 300
+    test_questions: int = 300
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,7 +92,7 @@ class AdapterCard:
 
         Raises:
             FileNotFoundError: if ``folder`` holds no card.
-            ValueError: if the adapter belongs to another model or another version of the prompts.
+            DataError: if the adapter belongs to another model or another version of the prompts.
         """
         file = folder / CARD
         if not file.is_file():
@@ -63,11 +104,11 @@ class AdapterCard:
         result = cls(**{**card, "calibrations": calibrations})
         # A local copy counts as the model when its folder bears the model's name.
         if Path(result.model).name != Path(model).name:
-            raise ValueError(
+            raise DataError(
                 f"{folder} adapts the model {result.model!r}, not {model!r}: use it with that model"
             )
         if result.template != TEMPLATE_VERSION:
-            raise ValueError(
+            raise DataError(
                 f"{folder} was tuned on version {result.template} of the prompts, this is version "
                 f"{TEMPLATE_VERSION}: tune again with `recsim tune-judge`"
             )

@@ -80,6 +80,12 @@ class VerdictCache:
         assert stored is not None
         return stored
 
+    def __len__(self) -> int:
+        """The number of this judge's verdicts."""
+        query = "SELECT COUNT(*) FROM verdicts WHERE judge = ?"
+        (count,) = self._database.execute(query, (self._judge,)).fetchone()
+        return int(count)
+
     def close(self) -> None:
         """Closes the file."""
         self._database.close()

@@ -11,7 +11,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from llm_oracle.judge import IntArray, Judge
-from recsim_envs.dataset import Dataset
+from recsim_envs.dataset import DataError, Dataset
 
 LIKED = 4
 """Where the data has ratings, a choice is an item rated this high."""
@@ -82,7 +82,7 @@ def next_item_questions(
         with_answer: False replaces the true item by another random one.
 
     Raises:
-        ValueError: if no sequence has two choices, or the catalogue is too small for k.
+        DataError: if no sequence has two choices, or the catalogue is too small for k.
     """
     if sequences is None:
         sequences = dataset.split()[1]
@@ -90,7 +90,7 @@ def next_item_questions(
     choices = _choices(dataset)
     usable = [s for s in sequences if len(choices[s]) >= 2]
     if not usable:
-        raise ValueError("none of the sequences holds two choices: pass other sequences")
+        raise DataError("none of the sequences holds two choices: pass other sequences")
     drawn = rng.choice(usable, n)
     histories = np.full((n, history_length), dataset.n_items, dtype=np.int64)
     slates = np.empty((n, k), dtype=np.int64)
@@ -102,7 +102,7 @@ def next_item_questions(
         histories[row, history_length - len(past) :] = past
         others = np.setdiff1d(np.arange(dataset.n_items), items, assume_unique=False)
         if len(others) < k:
-            raise ValueError(f"k={k}, but only {len(others)} items are new to a user: lower k")
+            raise DataError(f"k={k}, but only {len(others)} items are new to a user: lower k")
         slates[row] = rng.choice(others, k, replace=False)
         if with_answer:
             slates[row, answers[row]] = items[now]

@@ -132,6 +132,12 @@ def item_counts(dataset: Dataset, counts: ArrayLike | None) -> NDArray[np.number
     return result
 
 
+def train_counts(dataset: Dataset) -> IntArray:
+    """How often each item occurs in the training sequences of ``dataset.split()``, (n_items,)."""
+    items = np.concatenate([dataset.sequences[sequence] for sequence in dataset.split()[0]])
+    return np.bincount(items, minlength=dataset.n_items)
+
+
 def check_request(n_items: int, histories: IntArray, slates: IntArray) -> None:
     """Refuses what no judge could answer.
 

@@ -25,6 +25,7 @@ from llm_oracle.prompts import (
 from recsim_envs.dataset import Dataset
 
 Scoring = Literal["label", "likelihood"]
+Quantization = Literal["nf4"]
 FloatArray = NDArray[np.float32]
 Texts = tuple[list[str], list[str]]
 """Sanitized texts of the items, and of the users (empty where the data describes none)."""

@@ -6,17 +6,17 @@ import contextlib
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import polars as pl
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
+from llm_oracle.language_judge import Quantization
 from llm_oracle.prompts import LABELS, sanitize
 from llm_oracle.scoring import CausalLM
 from llm_oracle.smollm2 import VERSION, smollm2_folder
 
-Quantization = Literal["nf4"]
 HASH_BLOCK = 1 << 24
 INSTALL = "pip install 'recsim-ialp[nf4]'"
 

@@ -16,10 +16,11 @@ from llm_oracle.language_judge import (
     Calibration,
     FloatArray,
     LanguageModelJudge,
+    Quantization,
     Question,
     Scoring,
 )
-from llm_oracle.models import LanguageModel, Quantization
+from llm_oracle.models import LanguageModel
 from llm_oracle.prompts import list_prompt
 from llm_oracle.scoring import SharedPrefix, next_token_log_probs
 from recsim_envs.dataset import Dataset, Scenario

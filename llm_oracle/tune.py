@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,61 +26,20 @@ from scipy.optimize import minimize
 from torch import Tensor
 from tqdm.auto import trange
 
-from llm_oracle.adapters import AdapterCard
+from llm_oracle.adapters import AdapterCard, TuneSettings
 from llm_oracle.evaluate import Questions, ask, next_item_accuracy, next_item_questions
-from llm_oracle.judge import IntArray, Judge, PopularityJudge, TfidfJudge
-from llm_oracle.language_judge import Calibration, Question, Scoring
-from llm_oracle.models import LanguageModel, Quantization
+from llm_oracle.judge import IntArray, Judge, PopularityJudge, TfidfJudge, train_counts
+from llm_oracle.language_judge import Calibration, Question
+from llm_oracle.models import LanguageModel
 from llm_oracle.scoring import packed_log_likelihoods
 from llm_oracle.transformers_judge import TransformersJudge
-from recsim_envs.dataset import Dataset
+from recsim_envs.dataset import DataError, Dataset
 
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_EVERY = 10
 LEAST_SCALE = 0.1
 """In training. A judge that knows nothing yet is calibrated to a scale near 0, which would also
 scale away the gradient from which it is to learn."""
-
-
-@dataclass(frozen=True)
-class TuneSettings:
-    """How a judge is tuned.
-
-    Attributes:
-        model: "smollm2", a folder or a hub name.
-        scoring: "label" or "likelihood".
-        quantization: "nf4" or None; QLoRA where it is "nf4".
-        questions: sampled interactions of each data set (the paper: 1,000).
-        k: candidates a question (the paper: 10).
-        none_share: share of the questions whose true item is not among the candidates (the paper
-            has such questions; their share is not given).
-        epochs: passes over the questions (not given).
-        learning_rate: of AdamW, with a linear warm-up and decay (not given).
-        rank: of LoRA, on all linear layers, scaled by 2 (not given).
-        batch_size: questions a gradient step (not given).
-        max_history: items of the history shown (not given).
-        popularity: let the calibration weigh the items' popularity too.
-        calibration_questions: drawn anew from the training sequences of each data set.
-        test_questions: from the held-out sequences of each data set, with and as many without
-            the true item.
-        seed: of all draws.
-    """
-
-    model: str = "smollm2"
-    scoring: Scoring = "likelihood"
-    quantization: Quantization | None = None
-    questions: int = 1000
-    k: int = 10
-    none_share: float = 0.1
-    epochs: int = 1
-    learning_rate: float = 4e-4
-    rank: int = 8
-    batch_size: int = 8
-    max_history: int = 6
-    popularity: bool = True
-    calibration_questions: int = 300
-    test_questions: int = 300
-    seed: int = 0
 
 
 class Example(NamedTuple):
@@ -101,7 +60,7 @@ def tune_judge(
         The card, with the accuracies before and after on the held-out sequences of each data set.
 
     Raises:
-        ValueError: if ``folder`` holds an unfinished tuning with other settings or data.
+        DataError: if ``folder`` holds an unfinished tuning with other settings or data.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _claim(folder, {**asdict(settings), "data": {data.name: data.hash for data in datasets}})
@@ -151,12 +110,6 @@ def make_judge(
         seed=settings.seed,
         cache=folder / "verdicts.sqlite",
     )
-
-
-def train_counts(data: Dataset) -> IntArray:
-    """How often each item occurs in the training sequences, (n_items,)."""
-    items = np.concatenate([data.sequences[sequence] for sequence in data.split()[0]])
-    return np.bincount(items, minlength=data.n_items)
 
 
 def measure(judge: Judge, data: Dataset, settings: TuneSettings) -> dict[str, Any]:
@@ -281,6 +234,8 @@ def train_lora(
         if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps:
             _checkpoint(folder, step + 1, weights, optimizer, schedule)
     network.eval()
+    for weight in weights.values():  # half the file; peft loads it into float32 again
+        weight.data = weight.data.bfloat16()
     network.save_pretrained(folder)
 
 
@@ -335,7 +290,7 @@ def _claim(folder: Path, settings: dict[str, Any]) -> None:
     file = folder / "settings.json"
     text = json.dumps(settings, indent=1) + "\n"
     if file.is_file() and file.read_text() != text:
-        raise ValueError(
+        raise DataError(
             f"{folder} holds a tuning with other settings or data, see {file}: use another folder"
         )
     file.write_text(text)

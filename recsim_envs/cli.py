@@ -1,10 +1,8 @@
-"""The command ``recsim``: prepares named data sets and lists them."""
+"""The commands ``recsim prepare`` and ``recsim list``: named data sets."""
 
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -67,15 +65,3 @@ def list_command() -> None:
         card = json.loads((data_home() / name / "card.json").read_text())
         print(f"{name}: {card['data']}")
     print(f"({data_home()}; the replicas need no preparing)")
-
-
-def main() -> None:
-    """Runs the command line; bad input ends with one line that says what is wrong."""
-    commands: dict[str, Callable[..., None]] = {
-        "prepare": prepare_command,
-        "list": list_command,
-    }
-    try:
-        tyro.extras.subcommand_cli_from_dict(commands, prog="recsim")
-    except DataError as error:
-        sys.exit(f"recsim: {error}")

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recsim_envs import cli
+from llm_oracle import cli
 from recsim_envs.dataset import DataError, Dataset
 from recsim_envs.importers import import_coat, import_tables
 from recsim_envs.prepare import REPLICAS, data_home, load_reward_model, prepare

@@ -15,10 +15,11 @@ from safetensors.torch import load_file
 
 from llm_oracle import tune
 from llm_oracle.adapters import AdapterCard
+from llm_oracle.judge import train_counts
 from llm_oracle.language_judge import Calibration
 from llm_oracle.models import LanguageModel
 from llm_oracle.transformers_judge import TransformersJudge
-from llm_oracle.tune import TuneSettings, draw_questions, fit_calibration, train_counts, tune_judge
+from llm_oracle.tune import TuneSettings, draw_questions, fit_calibration, tune_judge
 from recsim_envs.dataset import Dataset
 
 N_ITEMS = 40

@@ -1,0 +1,184 @@
+"""The command ``recsim``: data sets, judges and their verdicts."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from llm_oracle.adapters import TuneSettings
+from llm_oracle.cache import cache_stats, prune_verdicts, read_verdicts
+from llm_oracle.language_judge import Quantization
+from recsim_envs.cli import list_command, prepare_command
+from recsim_envs.dataset import DataError, Dataset
+from recsim_envs.prepare import data_folder
+
+DAY = 24 * 3600
+REPLICAS = ("lfm", "industry", "coat")
+
+
+def load_data(name: str) -> Dataset:
+    """Loads a data set by its prepared name, or a replica as "replica/industry" and so on.
+
+    Raises:
+        DataError: if there is none of that name.
+    """
+    kind, _, which = name.partition("/")
+    if kind == "replica" and which in REPLICAS:
+        return Dataset.load(data_folder("replica", which))
+    if kind == "replica":
+        known = ", ".join(f"replica/{each}" for each in REPLICAS)
+        raise DataError(f"data={name!r} is no replica: use one of {known}, or a prepared name")
+    return Dataset.load(data_folder(name, ""))
+
+
+def tune_judge_command(
+    output: tyro.conf.Positional[Path],
+    data: tuple[str, ...],
+    settings: Annotated[TuneSettings, tyro.conf.arg(name="")] = TuneSettings(),  # noqa: B008
+    device: str | None = None,
+) -> None:
+    """Tunes a language-model judge with LoRA on real choices; an interrupted run continues.
+
+    Afterwards `TransformersJudge(dataset, MODEL, adapter=OUTPUT)` uses it.
+
+    Args:
+        output: folder for the adapter, its card and the checkpoints.
+        data: prepared names, or replica/lfm, replica/industry, replica/coat.
+        settings: how it is tuned.
+        device: where the model runs; default CUDA where there is one, else the CPU.
+    """
+    from llm_oracle.tune import tune_judge
+
+    card = tune_judge([load_data(name) for name in data], output, settings, device)
+    for name, rows in card.figures.items():
+        for row in rows:
+            print(
+                f"{name}: {row['judge']:<30} accuracy {row['accuracy']:.1%}, None "
+                f"{row['none_rate']:.0%} with and {row['none_rate_without']:.0%} without the item"
+            )
+        print(f"{name}: chance{'':<25} accuracy {1 / settings.k:.1%}")
+    print(f"adapter and card in {output}")
+
+
+def judge_report_command(
+    data: tyro.conf.Positional[str],
+    judges: tuple[str, ...] = ("popularity", "tfidf", "smollm2"),
+    n: int = 300,
+    k: int = 10,
+    seed: int = 0,
+    quantization: Quantization | None = None,
+    dollars_per_hour: float | None = None,
+    cache: Path | None = None,
+    output: Path = Path("runs/judges"),
+) -> None:
+    """Compares judges on the held-out sequences of one data set.
+
+    Args:
+        data: a prepared name, or replica/lfm, replica/industry, replica/coat.
+        judges: popularity, tfidf, smollm2, a folder or hub name (with @FOLDER for an adapter,
+            @bare for none), or a server's URL#MODEL.
+        n: questions with the true next item, and as many without it.
+        k: candidates a question.
+        seed: of the questions.
+        quantization: nf4 keeps the weights of models in this process in 4 bits.
+        dollars_per_hour: price of this machine, for the cost of 1,000 verdicts.
+        cache: file of stored verdicts; speeds are reported only for what was not in it.
+        output: folder for the JSON record and the plot.
+    """
+    from llm_oracle.build import build_judge
+    from llm_oracle.report import compare_judges, plot_report, print_report
+
+    dataset = load_data(data)
+    built = [build_judge(name, dataset, quantization=quantization, cache=cache) for name in judges]
+    report = compare_judges(built, dataset, n, k, seed, dollars_per_hour)
+    print_report(report)
+    stem = data.replace("/", "-")
+    report.save(output / f"{stem}.json")
+    plot_report(report, output / f"{stem}.png")
+    print(f"record and plot in {output}")
+
+
+def cache_stats_command(file: tyro.conf.Positional[Path]) -> None:
+    """Shows what a verdict cache holds.
+
+    Args:
+        file: the cache.
+    """
+    for row in cache_stats(file):
+        first, last = (_when(row[key]) for key in ("first", "last"))
+        print(f"{row['verdicts']:>8} verdicts  {first} .. {last}  {json.dumps(row['judge'])}")
+    print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
+
+
+def cache_export_command(
+    file: tyro.conf.Positional[Path], output: tyro.conf.Positional[Path]
+) -> None:
+    """Writes every verdict as a line of JSON: judge, question, scores in nats, time.
+
+    Args:
+        file: the cache.
+        output: the JSON Lines file to write.
+    """
+    n = 0
+    with output.open("w") as stream:
+        for verdict in read_verdicts(file):
+            stream.write(json.dumps(verdict, ensure_ascii=False) + "\n")
+            n += 1
+    print(f"{n} verdicts written to {output}")
+
+
+def cache_prune_command(
+    file: tyro.conf.Positional[Path],
+    older_than_days: float | None = None,
+    model: str | None = None,
+    all: bool = False,
+) -> None:
+    """Deletes verdicts.
+
+    Args:
+        file: the cache.
+        older_than_days: delete only what is older.
+        model: delete only the verdicts of judges on this model.
+        all: delete everything.
+    """
+    if not all and older_than_days is None and model is None:
+        raise DataError("nothing chosen: give --older-than-days, --model, or --all")
+    before = None if older_than_days is None else time.time() - older_than_days * DAY
+    print(f"{prune_verdicts(file, before, model)} verdicts deleted from {file}")
+
+
+def cache_command(
+    action: tyro.conf.OmitSubcommandPrefixes[
+        Annotated[Any, tyro.conf.subcommand("stats", constructor=cache_stats_command)]
+        | Annotated[Any, tyro.conf.subcommand("export", constructor=cache_export_command)]
+        | Annotated[Any, tyro.conf.subcommand("prune", constructor=cache_prune_command)]
+    ],
+) -> None:
+    """Looks after a file of stored verdicts."""
+
+
+def _when(seconds: float | None) -> str:
+    return "-" if seconds is None else datetime.fromtimestamp(seconds).isoformat(" ", "minutes")
+
+
+def main() -> None:
+    """Runs the command line; bad input ends with one line that says what is wrong."""
+    commands: dict[str, Callable[..., Any]] = {
+        "prepare": prepare_command,
+        "list": list_command,
+        "tune-judge": tune_judge_command,
+        "judge-report": judge_report_command,
+        "cache": cache_command,
+    }
+    try:
+        tyro.extras.subcommand_cli_from_dict(commands, prog="recsim")
+    except (DataError, FileNotFoundError, ModuleNotFoundError, sqlite3.DatabaseError) as error:
+        sys.exit(f"recsim: {error}")

@@ -1,0 +1,180 @@
+"""Judge cards with known answers, and the commands around judges."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from llm_oracle import PopularityJudge, cli
+from llm_oracle.build import build_judge
+from llm_oracle.cache import cache_stats
+from llm_oracle.evaluate import next_item_questions
+from llm_oracle.judge import train_counts
+from llm_oracle.language_judge import Calibration, LanguageModelJudge
+from llm_oracle.report import compare_judges, print_report
+from llm_oracle.server_judge import ServerJudge
+from recsim_envs.dataset import DataError, Dataset
+
+N, K = 400, 5
+
+
+class FirstJudge:
+    """Takes whatever stands first: all position bias."""
+
+    name = "first"
+
+    def __init__(self, n_items):
+        self.n_items = n_items
+
+    def choose(self, histories, slates, users=None):
+        return np.zeros(len(slates), dtype=np.int64)
+
+
+class KnowingJudge(LanguageModelJudge):
+    """Prefers the ring's next item by ``nats``; right where the slate holds it."""
+
+    def __init__(self, dataset, nats, calibration):
+        self.name = f"knowing {nats}"
+        texts = [f"{item}" for item in range(dataset.n_items)]
+        super().__init__(dataset, (texts, []), "likelihood", calibration, None, 1, 10_000, 0, None)
+        self.nats = nats
+
+    def describe(self):
+        return {"model": self.name}
+
+    def _length(self, prompt):
+        return len(prompt)
+
+    def _answer(self, questions):
+        for number, question in enumerate(questions):
+            last = int(question.prompt.splitlines()[-2].removeprefix("- "))
+            following = 5 * (last // 5) + (last + 1) % 5
+            yield number, self.nats * (question.items == following).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def report(chains):
+    sure = Calibration(scale=1.0, none=3.0)
+    judges = [
+        FirstJudge(20),
+        PopularityJudge(chains, train_counts(chains)),
+        KnowingJudge(chains, 6.0, sure),
+        KnowingJudge(chains, 1.0, sure),
+    ]
+    return compare_judges(judges, chains, N, K, dollars_per_hour=2.0)
+
+
+def test_accuracy_none_and_position_bias(report):
+    first, popular, knowing, weak = report.cards
+    assert first.position_bias == pytest.approx(1 - 1 / K)
+    assert first.flips == pytest.approx(1 - 1 / K, abs=0.08)
+    low, high = first.interval
+    assert low < 1 / K < high
+    assert (first.none_rate, first.none_rate_without) == (0.0, 0.0)
+    assert first.calibration_error is None
+    assert popular.flips < 0.2  # ties only
+    assert knowing.accuracy == 1.0
+    assert knowing.flips == 0.0
+    assert knowing.position_bias < 0.1
+    assert (knowing.none_rate, knowing.none_rate_without) == (0.0, 1.0)
+    assert weak.none_rate == 1.0
+    assert report.agreement[2][3] == 0.0
+    assert report.agreement[2][2] == 1.0
+    assert report.agreement[0][2] == first.accuracy
+
+
+def test_calibration_error_is_what_confidence_and_accuracy_differ_by(report):
+    _, _, knowing, weak = report.cards
+    for card, nats in ((knowing, 6.0), (weak, 1.0)):
+        confidence = np.exp(nats) / (np.exp(nats) + K - 1)
+        assert card.calibration_error == pytest.approx(1 - confidence, abs=1e-5)
+
+
+def test_speed_and_cost(report, chains, capsys):
+    for card in report.cards:
+        assert card.minutes_per_1000 == pytest.approx(1000 / card.prompts_per_second / 60)
+        assert card.dollars_per_1000 == pytest.approx(card.minutes_per_1000 / 60 * 2.0)
+    print_report(report)
+    table = capsys.readouterr().out
+    assert "REPLICA" in table and "chance 20%" in table and "knowing" in table
+
+
+def test_speed_is_not_reported_from_a_cache(chains, tiny_llama, tmp_path):
+    cached = {"cache": tmp_path / "v.sqlite"}
+    cards = [
+        compare_judges([build_judge(str(tiny_llama), chains, **cached)], chains, 4, 3).cards[0]
+        for _ in range(2)
+    ]
+    assert cards[0].prompts_per_second > 0
+    assert cards[1].prompts_per_second is None
+    assert cards[1].accuracy == cards[0].accuracy
+
+
+def test_judges_are_built_by_name(chains, tiny_llama):
+    assert build_judge("tfidf", chains).name == "tfidf"
+    assert build_judge(f"{tiny_llama}@bare", chains).name == f"{tiny_llama.name}/label"
+    server = build_judge("http://localhost:1/v1#some/model", chains)
+    assert isinstance(server, ServerJudge)
+    assert (server.url, server.model) == ("http://localhost:1/v1/completions", "some/model")
+    with pytest.raises(DataError, match="names no model: write"):
+        build_judge("http://localhost:1/v1", chains)
+    popular = build_judge("popularity", chains)
+    assert popular.counts.sum() == 8 * len(chains.split()[0])  # training sequences only
+
+
+def run(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["recsim", *map(str, arguments)])
+    cli.main()
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
+def test_the_commands_tune_report_and_look_after_the_cache(
+    tiny_llama, tmp_path, monkeypatch, capsys
+):
+    small = "--questions 8 --k 3 --calibration-questions 8 --test-questions 4 --rank 2".split()
+    adapter = tmp_path / "adapter"
+    run(monkeypatch, "tune-judge", adapter, "--data", "replica/coat", "--model", tiny_llama,
+        "--device", "cpu", *small)  # fmt: skip
+    out = capsys.readouterr().out
+    assert f"{tiny_llama.name}/likelihood/tuned" in out and "chance" in out
+
+    cache = tmp_path / "verdicts.sqlite"
+    judges = ("popularity", "tfidf", f"{tiny_llama}@{adapter}")
+    run(monkeypatch, "judge-report", "replica/coat", "--judges", *judges, "--n", 6, "--k", 3,
+        "--cache", cache, "--output", tmp_path / "report")  # fmt: skip
+    out = capsys.readouterr().out
+    assert "REPLICA" in out and "tfidf" in out
+    saved = json.loads((tmp_path / "report" / "replica-coat.json").read_text())
+    assert [card["judge"] for card in saved["cards"]][0] == "popularity"
+    assert saved["data_hash"] and saved["revision"] and saved["versions"]["peft"]
+    assert (tmp_path / "report" / "replica-coat.png").stat().st_size > 10_000
+
+    run(monkeypatch, "cache", "stats", cache)
+    assert " verdicts " in capsys.readouterr().out
+    n = cache_stats(cache)[0]["verdicts"]
+    run(monkeypatch, "cache", "export", cache, tmp_path / "verdicts.jsonl")
+    lines = (tmp_path / "verdicts.jsonl").read_text().splitlines()
+    assert len(lines) == n > 0
+    assert set(json.loads(lines[0])) == {"judge", "question", "scores", "time"}
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "cache", "prune", cache)
+    assert "nothing chosen" in capsys.readouterr().err
+    run(monkeypatch, "cache", "prune", cache, "--older-than-days", 1)
+    assert "0 verdicts deleted" in capsys.readouterr().out
+    run(monkeypatch, "cache", "prune", cache, "--all")
+    assert f"{n} verdicts deleted" in capsys.readouterr().out
+    for wrong in (("cache", "stats", tmp_path / "none"), ("judge-report", "replica/shoes")):
+        with pytest.raises(SystemExit, match="^recsim: "):
+            run(monkeypatch, *wrong)
+
+
+def test_questions_that_cannot_be_asked_are_refused():
+    lonely = Dataset.from_frame(
+        "lonely",
+        {"sequence_id": [0, 1], "item_id": [0, 1]},
+        {"item_id": [0, 1], "t": ["a", "b"]},
+        text="t",
+    )
+    with pytest.raises(DataError, match="holds two choices"):
+        next_item_questions(lonely, 1)
