@@ -12,6 +12,7 @@ import polars as pl
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
+from llm_oracle.attention import register as attention_on_cpu
 from llm_oracle.language_judge import Quantization
 from llm_oracle.prompts import LABELS, sanitize
 from llm_oracle.scoring import CausalLM
@@ -51,8 +52,9 @@ class LanguageModel:
         self.adapter = adapter
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         source = smollm2_folder() if name == "smollm2" else name
-        # "sdpa" is the one implementation that takes the mask of `packed_log_likelihoods`.
-        options: dict[str, Any] = {"attn_implementation": "sdpa"}
+        # Of transformers' own, only "sdpa" takes the mask of `packed_log_likelihoods`.
+        attention = attention_on_cpu() if self.device.type == "cpu" else "sdpa"
+        options: dict[str, Any] = {"attn_implementation": attention}
         if quantization == "nf4":
             options |= {"quantization_config": nf4_config(), "device_map": {"": self.device}}
         elif quantization is not None:

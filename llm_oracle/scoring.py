@@ -23,7 +23,8 @@ CausalLM = Any
 """A transformers model with an output layer; its own classes are not typed."""
 Tokens = Sequence[int]
 FloatArray = NDArray[np.float32]
-MAX_BATCH_TOKENS = 4096
+MAX_BATCH_TOKENS = {"cpu": 1200, "cuda": 16384}
+"""On a CPU, what lies between two layers should stay in its cache."""
 MAX_BATCH_ROWS = 32
 
 
@@ -35,8 +36,9 @@ class SharedPrefix:
     changes; so no row holds tokens of two questions.)
 
     Args:
-        model: a causal decoder with ``attn_implementation="sdpa"``; "eager" would add the boolean
-            mask to its scores, and "flash_attention_2" takes no such mask.
+        model: a causal decoder whose attention takes a boolean mask, as
+            :class:`llm_oracle.models.LanguageModel`
+            loads it; transformers' "eager" would add that mask to its scores.
         tokens: at least one token id.
     """
 
@@ -108,7 +110,7 @@ def packed_log_likelihoods(
     so that the same function scores and tunes.
 
     Args:
-        model: a causal decoder with ``attn_implementation="sdpa"``.
+        model: as for :class:`SharedPrefix`.
         prompt: P >= 1 token ids.
         continuations: n lists of at least one token id each.
         cache: keys and values of tokens before the prompt; the call appends to it.
@@ -149,7 +151,7 @@ def packed_log_likelihoods(
 def next_token_log_probs(model: CausalLM, prompts: Sequence[Tokens], answers: Tokens) -> FloatArray:
     """Returns log p(token | prompt) for each of the tokens ``answers``, in nats.
 
-    Prompts of like length run together, at most ``MAX_BATCH_TOKENS`` tokens at a time.
+    Prompts of like length run together, as many as :data:`MAX_BATCH_TOKENS` allows.
 
     Args:
         model: a causal language model.
@@ -160,10 +162,11 @@ def next_token_log_probs(model: CausalLM, prompts: Sequence[Tokens], answers: To
         (B, n) log-probabilities.
     """
     result = np.empty((len(prompts), len(answers)), dtype=np.float32)
+    limit = MAX_BATCH_TOKENS.get(model.device.type, 4096)
     by_length = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
     while by_length:
         longest = len(prompts[by_length[-1]])
-        size = max(1, MAX_BATCH_TOKENS // longest)
+        size = max(1, limit // longest)
         rows, by_length = by_length[-size:], by_length[:-size]
         # Padded on the left, so that every prompt's last token stands in the last column.
         ids = torch.tensor([[0] * (longest - len(prompts[r])) + [*prompts[r]] for r in rows])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from llm_oracle import NONE, smollm2, transformers_judge
+from llm_oracle import NONE, attention, smollm2, transformers_judge
 from llm_oracle.language_judge import Calibration
 from llm_oracle.models import LanguageModel
 from llm_oracle.scoring import SharedPrefix, next_token_log_probs
@@ -80,8 +80,26 @@ def test_next_token_log_probs_are_those_of_plain_forward_passes(dataset, tiny_ll
     prompts = [rng.integers(0, 300, length).tolist() for length in (7, 3, 12, 7, 1)]
     plain = [[plain_log_likelihood(model, p, [token]) for token in (5, 9)] for p in prompts]
     assert next_token_log_probs(model, prompts, [5, 9]) == pytest.approx(np.array(plain), abs=1e-3)
-    monkeypatch.setattr("llm_oracle.scoring.MAX_BATCH_TOKENS", 15)
+    monkeypatch.setattr("llm_oracle.scoring.MAX_BATCH_TOKENS", {"cpu": 15})
     assert next_token_log_probs(model, prompts, [5, 9]) == pytest.approx(np.array(plain), abs=1e-3)
+
+
+def test_attention_is_that_of_the_fused_kernel():
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (
+        torch.randn(2, heads, length, 16, generator=generator)
+        for heads, length in ((6, 230), (3, 250), (3, 250))
+    )
+    mask = torch.rand(2, 1, 230, 250, generator=generator) < 0.5
+    mask[0, 0, 5] = False  # padding sees nothing
+    mask = (mask & torch.ones(230, 250, dtype=torch.bool).tril(20)).contiguous()
+    found, _ = attention.grouped_attention(None, query, key, value, mask, 0.25)
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        query, key.repeat_interleave(2, 1), value.repeat_interleave(2, 1), mask, scale=0.25
+    ).transpose(1, 2)
+    some = mask.any(dim=-1).expand(2, 6, 230).transpose(1, 2)
+    assert torch.allclose(found[some], expected[some], atol=1e-5)
+    assert found.isfinite().all()
 
 
 def plain_score(judge, dataset, history, item, user=""):

@@ -1,0 +1,222 @@
+"""How fast the judge is, against what one would write first and against what the machine can do.
+
+    python -m benchmarks.throughput.judge
+
+All in one run on the same prompts and model, in turns; the figures to quote are the ratios.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from llm_oracle.cli import load_data
+from llm_oracle.evaluate import Questions, next_item_questions
+from llm_oracle.language_judge import Quantization, Question
+from llm_oracle.models import LanguageModel
+from llm_oracle.transformers_judge import TransformersJudge
+from recsim_envs.provenance import git_revision, versions
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is timed.
+
+    Attributes:
+        data: a prepared name, or replica/lfm, replica/industry, replica/coat.
+        model: "smollm2", a folder or a hub name.
+        quantization: "nf4" or None.
+        prompts: questions a round.
+        rounds: each way takes its turn in each round; the median counts.
+        new_tokens: how far `generate()` writes, enough for "b. <title>".
+        threads: of the one process in which the ways are compared.
+        workers: processes with one thread each, against one process with as many threads.
+    """
+
+    data: str = "replica/industry"
+    model: str = "smollm2"
+    quantization: Quantization | None = None
+    prompts: int = 24
+    rounds: int = 3
+    new_tokens: int = 16
+    threads: int = 1
+    workers: int = 2
+
+
+def main(settings: Settings) -> None:
+    """Times everything and prints the ratios."""
+    torch.set_num_threads(settings.threads)
+    dataset = load_data(settings.data)
+    model = LanguageModel(settings.model, quantization=settings.quantization)
+    by_label = TransformersJudge(dataset, model, scoring="label")
+    by_likelihood = TransformersJudge(dataset, model, scoring="likelihood")
+    rows = next_item_questions(dataset, settings.prompts)
+    prompts = by_label.questions(*rows[:3])
+    by_likelihood.priors(rows.slates)  # once an item: not part of a verdict
+    lengths = [len(model.tokens(question.prompt)) for question in prompts]
+    print(
+        f"{settings.model} ({model.describe()['dtype']}, {model.device}) on {dataset}, "
+        f"{settings.threads} thread(s); {settings.prompts} label prompts of {np.mean(lengths):.0f} "
+        f"tokens; revision {git_revision()}, torch {versions()['torch']}"
+    )
+
+    ways: dict[str, Callable[[], Any]] = {
+        "label: our scoring": lambda: by_label.scores(*rows[:3]),
+        "label: our scoring, PyTorch's fused attention": lambda: _with_sdpa(model, by_label, rows),
+        "label: generate() one token, one at a time": lambda: _generate(model, prompts, 1),
+        f"label: generate() {settings.new_tokens} tokens, one at a time": lambda: _generate(
+            model, prompts, settings.new_tokens
+        ),
+        "likelihood: our scoring": lambda: by_likelihood.scores(*rows[:3]),
+        "likelihood: one forward pass a candidate": lambda: _one_by_one(by_likelihood, rows),
+    }
+    seconds = _in_turns(ways, settings.rounds)
+    rate = matrix_rate(model, int(np.mean(lengths)))
+    floor = sum(flops(model, length) for length in lengths) / rate
+
+    table = Table(title=f"median of {settings.rounds} rounds; prompts/s, and speed against ours")
+    for column in ("way", "prompts/s", "relative"):
+        table.add_column(column, justify="left" if column == "way" else "right")
+    for name, value in seconds.items():
+        ours = seconds[f"{name.split(':')[0]}: our scoring"]
+        table.add_row(name, f"{settings.prompts / value:.2f}", f"{ours / value:.3f}")
+    table.add_row("label: the bound", f"{settings.prompts / floor:.2f}", "")
+    Console().print(table)
+    print(
+        f"bound: {rate / 1e9:.0f} GFLOP/s measured on this model's matrix products; our label "
+        f"scoring reaches {floor / seconds['label: our scoring']:.0%} of it"
+    )
+    if settings.workers > 1 and model.device.type == "cpu":
+        apart, together = processes(settings), threads(settings)
+        print(
+            f"{settings.workers} processes with one thread each: {apart:.2f} label prompts/s, "
+            f"{apart / together:.2f} x one process with {settings.workers} threads"
+        )
+
+
+def flops(model: LanguageModel, length: int) -> float:
+    """Floating-point operations of one label prompt: matrix products and causal attention.
+
+    Args:
+        model: whose layers count; its output layer only for the last position.
+        length: tokens of the prompt.
+    """
+    config = model.model.config
+    output = config.vocab_size * config.hidden_size
+    linear = 0
+    for name, weight in model.model.named_parameters():
+        if weight.ndim == 2 and "embed" not in name and "lm_head" not in name:
+            packed = getattr(weight, "quant_state", None)  # 4-bit weights lie two in a byte
+            linear += weight.numel() if packed is None else int(np.prod(packed.shape))
+    width = config.num_attention_heads * (
+        getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    )
+    attention = config.num_hidden_layers * 2 * 2 * width * length * (length + 1) / 2
+    return float(2 * linear * length + 2 * output + attention)
+
+
+def matrix_rate(model: LanguageModel, length: int) -> float:
+    """The best measured rate of products of this model's shapes and dtype, in FLOP/s."""
+    config, dtype = model.model.config, model.model.dtype
+    best = 0.0
+    for rows in (length, 4 * length, 4096):
+        for n_in, n_out in (
+            (config.hidden_size, config.intermediate_size),
+            (config.intermediate_size, config.hidden_size),
+            (config.hidden_size, config.hidden_size),
+        ):
+            x = torch.randn(rows, n_in, dtype=dtype, device=model.device)
+            weight = torch.randn(n_out, n_in, dtype=dtype, device=model.device)
+            product = _in_turns({"": partial(_repeat, x, weight)}, 5)[""] / 8
+            best = max(best, 2 * rows * n_in * n_out / product)
+    return best
+
+
+def processes(settings: Settings) -> float:
+    """Label prompts a second of several processes with one thread each."""
+    with ProcessPoolExecutor(settings.workers, get_context("spawn")) as pool:
+        jobs = [pool.submit(_worker, settings, 1, seed) for seed in range(settings.workers)]
+        return sum(job.result() for job in jobs)
+
+
+def threads(settings: Settings) -> float:
+    """Label prompts a second of one process with as many threads."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(_worker, settings, settings.workers, 0).result()
+
+
+def _worker(settings: Settings, n_threads: int, seed: int) -> float:
+    torch.set_num_threads(n_threads)
+    dataset = load_data(settings.data)
+    model = LanguageModel(settings.model, quantization=settings.quantization)
+    judge = TransformersJudge(dataset, model, scoring="label")
+    rows = next_item_questions(dataset, settings.prompts, seed=seed)
+    ways = {"": lambda: judge.scores(*rows[:3])}
+    return settings.prompts / _in_turns(ways, settings.rounds)[""]
+
+
+def _in_turns(ways: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """Runs each way once unmeasured, then in turns; returns the median seconds of each."""
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(rounds + 1):
+        for name, way in ways.items():
+            start = time.perf_counter()
+            way()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            if turn:
+                times[name].append(time.perf_counter() - start)
+    return {name: float(np.median(values)) for name, values in times.items()}
+
+
+def _repeat(x: torch.Tensor, weight: torch.Tensor) -> None:
+    for _ in range(8):
+        torch.nn.functional.linear(x, weight)
+
+
+@torch.inference_mode()
+def _generate(model: LanguageModel, prompts: Sequence[Question], new_tokens: int) -> None:
+    for question in prompts:
+        ids = torch.tensor([model.tokens(question.prompt)], device=model.device)
+        model.model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=new_tokens,
+            min_new_tokens=new_tokens,
+            do_sample=False,
+            pad_token_id=0,
+        )
+
+
+@torch.inference_mode()
+def _one_by_one(judge: TransformersJudge, rows: Questions) -> None:
+    """The likelihood of each candidate by a forward pass over everything before it and itself."""
+    model = judge.language_model
+    for question in judge.questions(*rows[:3]):
+        prompt, lines = judge.likelihood_tokens(question)
+        for line in lines:
+            ids = torch.tensor([[*judge.example_tokens, *prompt, *line]], device=model.device)
+            logits = model.model(ids, use_cache=False, logits_to_keep=len(line) + 1).logits
+            logits[0, :-1].float().log_softmax(-1).gather(-1, ids[0, -len(line) :, None]).sum()
+
+
+def _with_sdpa(model: LanguageModel, judge: TransformersJudge, rows: Questions) -> None:
+    ours = model.model.config._attn_implementation
+    model.model.set_attn_implementation("sdpa")
+    judge.scores(*rows[:3])
+    model.model.set_attn_implementation(ours)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings))
