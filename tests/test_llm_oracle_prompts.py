@@ -1,45 +1,44 @@
 """The prompts, word for word, and what strangers' texts can do to them."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from llm_oracle.prompts import label_order, label_prompt, list_example, list_prompt, sanitize
 
-MUSIC = """\
-A user of a music service listened to these songs, oldest first:
-- Graphics by Memory Tapes
-- Tightrope by The Stone Roses
-The service now offers these songs:
-a. Missionary by Operation Ivy
-b. Saturnine by Electric Wizard
-c. None of them
-The user will select"""
-
-PRODUCTS = """\
-A customer of an online shop has not bought anything yet.
-The shop now offers these products:
-a. M3 hex bolt
-b. None of them
-The user will select"""
-
-CLOTHES = """\
-A customer (a woman aged 20-30) of a clothing shop chose these clothes, oldest first:
-- women's red parka
-The shop now offers these clothes:
-a. men's blue fleece
-b. women's black parka
-c. women's vest
-d. None of them
-The user will select"""
+GOLDEN = Path(__file__).parent / "golden"
+HISTORY = {
+    "label_music": ["Graphics by Memory Tapes", "Tightrope by The Stone Roses"],
+    "label_products_new_customer": [],
+    "label_clothes_with_user": ["women's red parka"],
+    "list_music": [],
+    "list_products": ["M3 bolt", "M3 nut"],
+    "list_clothes_with_user": ["vest"],
+}
+CANDIDATES = {
+    "music": ["Missionary by Operation Ivy", "Saturnine by Electric Wizard"],
+    "products": ["M3 hex bolt"],
+    "clothes": ["men's blue fleece", "women's black parka", "women's vest"],
+}
+USER = {"label_clothes_with_user": "a woman aged 20-30", "list_clothes_with_user": "a man"}
 
 
-def test_the_label_prompt_word_for_word():
-    history = ["Graphics by Memory Tapes", "Tightrope by The Stone Roses"]
-    candidates = ["Missionary by Operation Ivy", "Saturnine by Electric Wizard"]
-    assert label_prompt("music", history, candidates) == MUSIC
-    assert label_prompt("products", [], ["M3 hex bolt"]) == PRODUCTS
-    jackets = ["men's blue fleece", "women's black parka", "women's vest"]
-    assert label_prompt("clothes", ["women's red parka"], jackets, "a woman aged 20-30") == CLOTHES
+@pytest.mark.parametrize("name", HISTORY)
+def test_the_prompts_word_for_word(name):
+    form, scenario = name.split("_")[:2]
+    user = USER.get(name, "")
+    if form == "label":
+        prompt = label_prompt(scenario, HISTORY[name], CANDIDATES[scenario], user)
+    else:
+        prompt = list_prompt(scenario, HISTORY[name], user)
+    assert prompt == (GOLDEN / f"{name}.txt").read_text().removesuffix("\n")
+
+
+def test_the_example_list_is_a_list_that_goes_on():
+    assert list_example("music", ["Toxic", "So What"]) == (
+        "Songs that a person listened to, in order:\n- Toxic\n- So What\n"
+    )
 
 
 def test_ten_candidates_are_labelled_a_to_k():
@@ -48,19 +47,6 @@ def test_ten_candidates_are_labelled_a_to_k():
     assert lines[11:] == ["j. song 9", "k. None of them", "The user will select"]
     with pytest.raises(ValueError, match="26 candidates"):
         label_prompt("music", [], ["x"] * 26)
-
-
-def test_the_list_prompt_word_for_word():
-    assert list_prompt("music", []) == "Songs that a person listened to, in order:\n-"
-    assert list_prompt("products", ["M3 bolt", "M3 nut"]) == (
-        "Products that a customer bought, in order:\n- M3 bolt\n- M3 nut\n-"
-    )
-    assert list_prompt("clothes", ["vest"], "a man") == (
-        "Clothes that a customer (a man) chose, in order:\n- vest\n-"
-    )
-    assert list_example("music", ["Toxic", "So What"]) == (
-        "Songs that a person listened to, in order:\n- Toxic\n- So What\n"
-    )
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+import torch
 
 from llm_oracle.cache import cache_stats
 from llm_oracle.language_judge import Calibration
@@ -277,3 +278,31 @@ def test_long_texts_and_histories_are_cut(server, dataset):
     assert "bought these products" in question.prompt
     with pytest.raises(ValueError, match="base_url='localhost'"):
         ServerJudge(dataset, "localhost", "m")
+
+
+def test_a_real_server_agrees_with_the_model_in_this_process(dataset):
+    """llama.cpp serves the same weights as transformers loads."""
+    xllamacpp = pytest.importorskip("xllamacpp")
+    from llm_oracle import smollm2
+    from llm_oracle.transformers_judge import TransformersJudge
+
+    parameters = xllamacpp.CommonParams()
+    try:
+        parameters.model.path = str(smollm2.find_gguf())
+    except ModuleNotFoundError as error:
+        pytest.skip(str(error))
+    parameters.n_ctx = 1024
+    parameters.cpuparams.n_threads = 1
+    parameters.port = 0
+    served = xllamacpp.Server(parameters)
+    # All labels are wanted, and to a small model many words are likelier than some of them.
+    judge = ServerJudge(dataset, served.listening_address + "/v1", "smollm2", top=5000)
+    local = TransformersJudge(dataset, scoring="label", dtype=torch.float32)
+    requests = make_requests(3)
+    assert [q.prompt for q in judge.questions(*requests)] == [
+        q.prompt for q in local.questions(*requests)
+    ]
+    scores = judge.scores(*requests)
+    # llama.cpp rounds activations to 8 bits before its products with quantized weights.
+    assert scores == pytest.approx(local.scores(*requests), abs=0.5)
+    assert np.abs(scores).max() > 1
