@@ -90,6 +90,8 @@ def test_a_tuned_judge_does_what_it_was_shown(dataset, tiny_llama, tmp_path):
     histories, slates = np.array([[0, 2, 4], [1, 3, 5]]), np.array([[7, 8, 9], [7, 8, 10]])
     untuned = TransformersJudge(dataset, tiny_llama, scoring="likelihood", device="cpu")
     assert np.abs(judge.scores(histories, slates) - untuned.scores(histories, slates)).max() > 0.1
+    config = json.loads((tmp_path / "a" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == tiny_llama.name
     saved = json.loads((tmp_path / "a" / "judge.json").read_text())
     assert saved["data"] == {"kinds": dataset.hash}
     assert saved["figures"]["kinds"][3] == tuned

@@ -13,7 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -98,10 +98,13 @@ def main(settings: Settings) -> None:
         f"scoring reaches {floor / seconds['label: our scoring']:.0%} of it"
     )
     if settings.workers > 1 and model.device.type == "cpu":
-        apart, together = processes(settings), threads(settings)
+        apart = in_processes(settings)
+        together, generated = (_in_one_process(settings, way) for way in ("ours", "generate"))
         print(
             f"{settings.workers} processes with one thread each: {apart:.2f} label prompts/s, "
-            f"{apart / together:.2f} x one process with {settings.workers} threads"
+            f"{apart / together:.2f} x our scoring and {apart / generated:.2f} x generate() "
+            f"({settings.new_tokens} tokens, one at a time) in one process with "
+            f"{settings.workers} threads"
         )
 
 
@@ -143,27 +146,33 @@ def matrix_rate(model: LanguageModel, length: int) -> float:
     return best
 
 
-def processes(settings: Settings) -> float:
+def in_processes(settings: Settings) -> float:
     """Label prompts a second of several processes with one thread each."""
     with ProcessPoolExecutor(settings.workers, get_context("spawn")) as pool:
-        jobs = [pool.submit(_worker, settings, 1, seed) for seed in range(settings.workers)]
+        jobs = [pool.submit(_worker, settings, 1, "ours", n) for n in range(settings.workers)]
         return sum(job.result() for job in jobs)
 
 
-def threads(settings: Settings) -> float:
+def _in_one_process(settings: Settings, way: Literal["ours", "generate"]) -> float:
     """Label prompts a second of one process with as many threads."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        return pool.submit(_worker, settings, settings.workers, 0).result()
+        return pool.submit(_worker, settings, settings.workers, way, 0).result()
 
 
-def _worker(settings: Settings, n_threads: int, seed: int) -> float:
+def _worker(
+    settings: Settings, n_threads: int, way: Literal["ours", "generate"], seed: int
+) -> float:
     torch.set_num_threads(n_threads)
     dataset = load_data(settings.data)
     model = LanguageModel(settings.model, quantization=settings.quantization)
     judge = TransformersJudge(dataset, model, scoring="label")
     rows = next_item_questions(dataset, settings.prompts, seed=seed)
-    ways = {"": lambda: judge.scores(*rows[:3])}
-    return settings.prompts / _in_turns(ways, settings.rounds)[""]
+    prompts = judge.questions(*rows[:3])
+    ways = {
+        "ours": lambda: judge.scores(*rows[:3]),
+        "generate": lambda: _generate(model, prompts, settings.new_tokens),
+    }
+    return settings.prompts / _in_turns({way: ways[way]}, settings.rounds)[way]
 
 
 def _in_turns(ways: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
