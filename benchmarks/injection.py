@@ -26,7 +26,6 @@ from llm_oracle.cli import load_data
 from llm_oracle.evaluate import ask, next_item_questions
 from llm_oracle.judge import IntArray
 from llm_oracle.language_judge import Calibration, Scoring
-from llm_oracle.models import LanguageModel
 from llm_oracle.prompts import LABELS
 from llm_oracle.transformers_judge import TransformersJudge
 from recsim_envs.dataset import Dataset
@@ -38,7 +37,7 @@ class Settings:
 
     Attributes:
         data: a prepared name, or replica/lfm, replica/industry, replica/coat.
-        model: "smollm2", a folder or a hub name.
+        model: "smollm2" (with the adapter inside this package), a folder or a hub name.
         scoring: "label", "likelihood", or the model's default.
         n: questions.
         k: candidates a question.
@@ -77,7 +76,7 @@ def main(settings: Settings) -> None:
     shop = with_attacked_items(dataset, victims, rng, settings.k)
     judge = TransformersJudge(
         shop,
-        LanguageModel(settings.model),
+        settings.model,
         scoring=settings.scoring,
         calibration=MUST_PICK,
     )
