@@ -234,11 +234,13 @@ def train_lora(
         if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps:
             _checkpoint(folder, step + 1, weights, optimizer, schedule)
     network.eval()
-    # A folder of this machine would mean nothing to whoever gets the adapter.
-    network.peft_config["default"].base_model_name_or_path = Path(settings.model).name
     for weight in weights.values():  # half the file; peft loads it into float32 again
         weight.data = weight.data.bfloat16()
     network.save_pretrained(folder)
+    # A folder of this machine would mean nothing to whoever gets the adapter.
+    config = json.loads((folder / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = Path(settings.model).name
+    (folder / "adapter_config.json").write_text(json.dumps(config, indent=1) + "\n")
 
 
 def utilities(example: Example) -> Tensor:
