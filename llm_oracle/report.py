@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +23,7 @@ from recsim_envs.provenance import git_revision, versions
 
 BINS = 10
 SECONDS_AN_HOUR = 3600
+LOG_WIDTH = 150
 
 
 @dataclass(frozen=True)
@@ -252,7 +254,8 @@ def print_report(report: Report, console: Console | None = None) -> None:
         agreement.add_column(name, justify="right")
     for name, row in zip(names, report.agreement, strict=True):
         agreement.add_row(name, *(f"{share:.0%}" for share in row))
-    console = console or Console()
+    # A pipe or a log file has no width; rich would fold every cell to fit 80 columns.
+    console = console or Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
     console.print(table)
     console.print(agreement)
 
