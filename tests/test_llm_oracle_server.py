@@ -18,6 +18,8 @@ from llm_oracle.server_judge import ServerError, ServerJudge
 from recsim_envs.dataset import Dataset
 
 N_ITEMS, K = 60, 5
+TIMEOUT = 2.0
+"""Seconds; a busy machine must never make a healthy answer look like a timeout."""
 FAULTS = ("429", "503", "500", "timeout", "cut", "half")
 
 
@@ -71,7 +73,7 @@ class Handler(BaseHTTPRequestHandler):
         if fault in ("429", "503", "500"):
             return self.send(int(fault), b"busy", {"Retry-After": "0"} if fault != "500" else {})
         if fault == "timeout":
-            time.sleep(0.6)
+            time.sleep(TIMEOUT + 0.5)
             self.close_connection = True
             return None
         if fault == "cut":
@@ -171,20 +173,20 @@ def test_nothing_is_lost_wrong_or_asked_twice_under_faults(server, dataset, tmp_
         server.url,
         "m",
         cache=tmp_path / "verdicts.sqlite",
-        timeout=0.3,
+        timeout=TIMEOUT,
         backoff=0.005,
         retries=20,
     )
-    histories, slates = make_requests(300)
+    histories, slates = make_requests(200)
     scores = judge.scores(histories, slates)
     assert scores == pytest.approx(expected_scores(judge, histories, slates), abs=1e-4)
     assert all(server.faults[fault] for fault in FAULTS), server.faults
-    assert len(server.served) == 300
+    assert len(server.served) == 200
     assert set(server.served.values()) == {1}
     before = len(server.requests)
     assert np.array_equal(judge.scores(histories, slates), scores)
     assert len(server.requests) == before
-    assert cache_stats(tmp_path / "verdicts.sqlite")[0]["verdicts"] == 300
+    assert cache_stats(tmp_path / "verdicts.sqlite")[0]["verdicts"] == 200
 
 
 def test_requests_run_at_the_same_time_but_not_more_than_allowed(server, dataset):
