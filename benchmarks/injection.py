@@ -17,18 +17,17 @@ import numpy as np
 import polars as pl
 import torch
 import tyro
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from scipy.stats import bootstrap
 
-from llm_oracle.cli import load_data
+from benchmarks.records import interval
 from llm_oracle.evaluate import ask, next_item_questions
 from llm_oracle.judge import IntArray
 from llm_oracle.language_judge import Calibration, Scoring
 from llm_oracle.prompts import LABELS
 from llm_oracle.transformers_judge import TransformersJudge
 from recsim_envs.dataset import Dataset
+from recsim_envs.prepare import load_data
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ def main(settings: Settings) -> None:
         slates[np.arange(settings.n), places] = np.arange(first, first + settings.n)
         attacked = ask(judge, questions._replace(slates=slates)) == places
         difference = attacked.astype(float) - own
-        low, high = _interval(difference)
+        low, high = interval(difference.tolist())
         table.add_row(
             name,
             f"{own.mean():.1%}",
@@ -119,13 +118,6 @@ def with_attacked_items(
         texts = [attack(title, label) for title, label in zip(titles, labels, strict=True)]
         parts.append(copies.with_columns(text=pl.Series(texts)))
     return replace(dataset, items=pl.concat(parts))
-
-
-def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    if np.ptp(values) == 0:
-        return float(values[0]), float(values[0])
-    found = bootstrap((values,), np.mean, rng=np.random.default_rng(0), method="percentile")
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
 if __name__ == "__main__":

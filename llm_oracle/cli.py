@@ -17,26 +17,10 @@ from llm_oracle.adapters import TuneSettings
 from llm_oracle.cache import cache_stats, prune_verdicts, read_verdicts
 from llm_oracle.language_judge import Quantization
 from recsim_envs.cli import list_command, prepare_command
-from recsim_envs.dataset import DataError, Dataset
-from recsim_envs.prepare import data_folder
+from recsim_envs.dataset import DataError
+from recsim_envs.prepare import load_data
 
 DAY = 24 * 3600
-REPLICAS = ("lfm", "industry", "coat")
-
-
-def load_data(name: str) -> Dataset:
-    """Loads a data set by its prepared name, or a replica as "replica/industry" and so on.
-
-    Raises:
-        DataError: if there is none of that name.
-    """
-    kind, _, which = name.partition("/")
-    if kind == "replica" and which in REPLICAS:
-        return Dataset.load(data_folder("replica", which))
-    if kind == "replica":
-        known = ", ".join(f"replica/{each}" for each in REPLICAS)
-        raise DataError(f"data={name!r} is no replica: use one of {known}, or a prepared name")
-    return Dataset.load(data_folder(name, ""))
 
 
 def tune_judge_command(

@@ -93,9 +93,11 @@ class LanguageModel:
         adapted = getattr(self.model, "_hf_peft_config_loaded", False)
         if adapted:
             self.model.disable_adapters()
-        yield
-        if adapted:
-            self.model.enable_adapters()
+        try:
+            yield
+        finally:
+            if adapted:
+                self.model.enable_adapters()
 
     def tokens(self, text: str, begins: bool = True) -> list[int]:
         """Tokenizes ``text``, which may begin the model's input or continue it."""

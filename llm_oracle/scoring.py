@@ -36,9 +36,8 @@ class SharedPrefix:
     changes; so no row holds tokens of two questions.)
 
     Args:
-        model: a causal decoder whose attention takes a boolean mask, as
-            :class:`llm_oracle.models.LanguageModel`
-            loads it; transformers' "eager" would add that mask to its scores.
+        model: a causal decoder whose attention takes a boolean mask, as ``LanguageModel`` loads it;
+            transformers' "eager" would add that mask to its scores.
         tokens: at least one token id.
     """
 

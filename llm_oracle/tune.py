@@ -69,8 +69,7 @@ def tune_judge(
     judges = [make_judge(data, bare, settings, folder) for data in datasets]
     for data, judge in zip(datasets, judges, strict=True):
         calibrate(judge, data, settings, seed=settings.seed + 1)
-        counts = train_counts(data)
-        baselines: list[Judge] = [PopularityJudge(data, counts), TfidfJudge(data)]
+        baselines: list[Judge] = [PopularityJudge(data, judge.counts), TfidfJudge(data)]
         figures[data.name] = [measure(each, data, settings) for each in [*baselines, judge]]
 
     train_lora(bare, judges, datasets, folder, settings)

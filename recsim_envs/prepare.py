@@ -73,6 +73,22 @@ def data_folder(data: str, replica: str) -> Path:
     return folder
 
 
+def load_data(name: str) -> Dataset:
+    """Loads a data set by its prepared name, or a replica as "replica/industry" and so on.
+
+    Raises:
+        DataError: if there is none of that name.
+    """
+    kind, _, which = name.partition("/")
+    if kind != "replica":
+        return Dataset.load(data_folder(name, ""))
+    known = sorted(folder.parent.name for folder in REPLICAS.glob("*/card.json"))
+    if which not in known:
+        names = ", ".join(f"replica/{each}" for each in known)
+        raise DataError(f"data={name!r} is no replica: use one of {names}, or a prepared name")
+    return Dataset.load(data_folder("replica", which))
+
+
 def file_hash(file: Path) -> str:
     """Returns the first 16 hex digits of the SHA-256 of a file."""
     return hashlib.sha256(file.read_bytes()).hexdigest()[:16]

@@ -1,6 +1,7 @@
 """Shared fixtures: where the real data is, and small data sets made here."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -88,3 +89,28 @@ def _save_tiny(folder: Path, config_class: type, model_class: type) -> Path:
     )
     model_class(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many questions each call put to a model in this process, in order."""
+    from llm_oracle.transformers_judge import TransformersJudge
+
+    sizes: list[int] = []
+    answer = TransformersJudge._answer
+
+    def count(self, questions):
+        sizes.append(len(questions))
+        return answer(self, questions)
+
+    monkeypatch.setattr(TransformersJudge, "_answer", count)
+    return sizes
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """One thread for a module's tests, whatever the tests before it left."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

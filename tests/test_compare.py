@@ -9,7 +9,6 @@ import pytest
 from benchmarks import compare
 from benchmarks.evaluation import Sessions, make_users, play, reference_policies
 from benchmarks.records import interval
-from llm_oracle.transformers_judge import TransformersJudge
 
 SMALL = compare.Settings(
     env="recsim/Coat-v0",
@@ -49,18 +48,10 @@ def test_comparison_reports_every_agent_and_resumes(tmp_path, capsys, monkeypatc
         compare.main(replace(settings, verdicts=40))
 
 
-def test_a_second_pretraining_asks_the_language_model_nothing(tmp_path, tiny_llama, monkeypatch):
+def test_a_second_pretraining_asks_the_language_model_nothing(tmp_path, tiny_llama, asked):
     cache = tmp_path / "verdicts.sqlite"
     first = replace(SMALL, judge=str(tiny_llama), output=tmp_path / "a", cache=cache)
     second = replace(first, output=tmp_path / "b")
-    asked = []
-    answer = TransformersJudge._answer
-
-    def count(self, questions):
-        asked.append(len(questions))
-        return answer(self, questions)
-
-    monkeypatch.setattr(TransformersJudge, "_answer", count)
     results = []
     for settings in (first, second):
         settings.folder.mkdir(parents=True)

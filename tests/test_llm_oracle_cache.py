@@ -125,7 +125,7 @@ def dataset():
 
 
 @pytest.mark.parametrize("scoring", ["label", "likelihood"])
-def test_a_second_run_asks_the_model_nothing(dataset, tiny_llama, tmp_path, scoring, monkeypatch):
+def test_a_second_run_asks_the_model_nothing(dataset, tiny_llama, tmp_path, scoring, asked):
     rng = np.random.default_rng(0)
     histories = rng.integers(0, 30, (8, 4))
     slates = np.stack([rng.choice(30, 5, replace=False) for _ in histories])
@@ -135,14 +135,7 @@ def test_a_second_run_asks_the_model_nothing(dataset, tiny_llama, tmp_path, scor
     without = TransformersJudge(dataset, tiny_llama, scoring=scoring)
     assert scores == pytest.approx(without.scores(histories, slates), abs=0.05)
 
-    asked = []
-    answer = TransformersJudge._answer
-
-    def count(self, questions):
-        asked.append(len(questions))
-        return answer(self, questions)
-
-    monkeypatch.setattr(TransformersJudge, "_answer", count)
+    asked.clear()
     second = TransformersJudge(dataset, tiny_llama, calibration=Calibration(none=1.0), **options)
     assert np.array_equal(second.scores(histories, slates), scores)
     assert sum(asked) == 0

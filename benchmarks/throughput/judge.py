@@ -21,11 +21,11 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from llm_oracle.cli import load_data
 from llm_oracle.evaluate import Questions, next_item_questions
 from llm_oracle.language_judge import Quantization, Question
 from llm_oracle.models import LanguageModel
 from llm_oracle.transformers_judge import TransformersJudge
+from recsim_envs.prepare import load_data
 from recsim_envs.provenance import git_revision, versions
 
 
