@@ -1,35 +1,22 @@
-"""Replay buffers that remember the one item the user was shown, whatever the agent proposed."""
+"""Replay buffers that remember which item of an agent's proposal the user was shown."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.buffers import DictReplayBuffer, ReplayBuffer
 
-from ialp_agents.spaces import item_space
-
 
 class _ItemActions:
-    """Mixed in before an SB3 replay buffer: stores ``info["item"]``, or else the action.
+    """Mixed in before an SB3 replay buffer: stores the item shown first, then the others.
 
-    An agent may propose a slate of k items, of which a judge takes one; what the actor and the
-    critic learn from is the item taken.
+    An agent may propose a slate of k items, of which a judge takes one, ``info["item"]``; what the
+    actor and the critic learn from is the item taken. A slate whose judge took none
+    (``info["pick"]`` is -1) is stored as k times the item shown: it says nothing of how its
+    candidates compare.
     """
-
-    def __init__(
-        self,
-        buffer_size: int,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Space[Any],
-        *args: Any,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(  # type: ignore[call-arg]
-            buffer_size, observation_space, item_space(action_space), *args, **kwargs
-        )
 
     def add(
         self,
@@ -54,17 +41,23 @@ class _ItemActions:
             KeyError: if the action is a slate and an ``info`` does not name the item taken.
         """
         slates = action.reshape(len(infos), -1)  # (N, k)
-        if slates.shape[1] > 1 and not all("item" in info for info in infos):
+        k = slates.shape[1]
+        if k > 1 and not all("item" in info for info in infos):
             raise KeyError(
                 'info["item"] is missing: an environment that takes slates must name the item shown'
             )
-        items = [info.get("item", slate[0]) for info, slate in zip(infos, slates, strict=True)]
-        super().add(obs, next_obs, np.array(items), reward, done, infos)  # type: ignore[misc]
+        stored = np.empty_like(slates)  # (N, k)
+        for row, (info, slate) in enumerate(zip(infos, slates, strict=True)):
+            item = info.get("item", slate[0])
+            stored[row] = item
+            if info.get("pick", 0) >= 0:
+                stored[row, 1:] = slate[np.flatnonzero(slate != item)[: k - 1]]
+        super().add(obs, next_obs, stored, reward, done, infos)  # type: ignore[misc]
 
 
 class ItemReplayBuffer(_ItemActions, ReplayBuffer):
-    """SB3's ReplayBuffer for ``Box`` observations, with the item shown as the action."""
+    """SB3's ReplayBuffer for ``Box`` observations, the item shown first in the action."""
 
 
 class DictItemReplayBuffer(_ItemActions, DictReplayBuffer):
-    """SB3's DictReplayBuffer for ``Dict`` observations, with the item shown as the action."""
+    """SB3's DictReplayBuffer for ``Dict`` observations, the item shown first in the action."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +13,22 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor, nn
 
 from ialp_agents.extractor import SASRecExtractor
-from ialp_agents.softmax import log_normaliser
+from ialp_agents.softmax import log_normaliser_and_mean, softmax_mean
 from ialp_agents.spaces import item_space, slate_size
+
+
+class Evaluation(NamedTuple):
+    """What actor and critic say of m items in each of B states.
+
+    Attributes:
+        q_value: Q(s, a), (B, m).
+        log_prob: log pi(a|s), (B, m).
+        mean_item: mean of the critic's item vectors under the policy, (B, d), without gradient.
+    """
+
+    q_value: Tensor
+    log_prob: Tensor
+    mean_item: Tensor
 
 
 class ItemHead(nn.Module):
@@ -127,27 +141,33 @@ class SASRecPolicy(BasePolicy):
         q_values: Tensor = self.state_value(features) + query @ self._item_vectors(self.critic).T
         return q_values
 
-    def evaluate_actions(self, obs: PyTorchObs, items: Tensor) -> tuple[Tensor, Tensor]:
-        """Evaluates one item a state, with one pass of the encoder.
+    def evaluate_actions(self, obs: PyTorchObs, items: Tensor) -> Evaluation:
+        """Evaluates some items of each state, in one pass over the catalogue.
 
         Args:
             obs: B observations.
-            items: (B,) item ids.
-
-        Returns:
-            Q(s, a) and log pi(a|s), both (B,).
+            items: (B, m) item ids.
         """
         features = self._encode(obs)  # (B, d)
-        # Q of one item needs one row of the item table, not a product with all of it.
-        item = F.embedding(items, self._item_vectors(self.critic))  # (B, d)
-        advantage = (self.critic.query(features) * item).sum(dim=1)
-        q_value: Tensor = self.state_value(features)[:, 0] + advantage
-        return q_value, self._log_prob(features, items)
+        # Q of a few items needs their rows of the item table, not a product with all of it.
+        item = F.embedding(items, self._item_vectors(self.critic))  # (B, m, d)
+        q_value = self.state_value(features) + _dot(item, self.critic.query(features))
+        return Evaluation(q_value, *self._log_prob(features, items))
 
     def expected_value(self, obs: PyTorchObs) -> Tensor:
         """Returns the state's value under the policy, sum_a pi(a|s) Q(s, a), (B,)."""
         features = self._encode(obs)  # (B, d)
-        mean_item = self._mean_item(obs, features)  # (B, d)
+        return self._value(features, self._mean_item(obs, features))
+
+    def value_of(self, obs: PyTorchObs, mean_item: Tensor) -> Tensor:
+        """Returns this critic's value of the states for a policy that takes ``mean_item``, (B,).
+
+        Q is linear in an item's vector, so the mean vector of a policy's items, (B, d), is all that
+        its value needs.
+        """
+        return self._value(self._encode(obs), mean_item)
+
+    def _value(self, features: Tensor, mean_item: Tensor) -> Tensor:
         advantage = (self.critic.query(features) * mean_item).sum(dim=1)
         value: Tensor = self.state_value(features)[:, 0] + advantage
         return value
@@ -180,20 +200,26 @@ class SASRecPolicy(BasePolicy):
         logits: Tensor = self.actor.query(features) @ self._item_vectors(self.actor).T
         return logits  # (B, n_items)
 
-    def _log_prob(self, features: Tensor, items: Tensor) -> Tensor:
+    def _log_prob(
+        self, features: Tensor, items: Tensor, values: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Returns log pi of the items (B, m), and the mean of ``values`` under pi, (B, d).
+
+        The values, (n_items, d), are by default the critic's item vectors.
+        """
         query, vectors = self.actor.query(features), self._item_vectors(self.actor)
-        logit: Tensor = (query * F.embedding(items, vectors)).sum(dim=1)
-        return logit - log_normaliser(query, vectors)  # (B,)
+        if values is None:
+            values = vectors if self.tie_weights else self._item_vectors(self.critic)
+        logits = _dot(F.embedding(items, vectors), query)  # (B, m)
+        log_z, mean = log_normaliser_and_mean(query, vectors, values)
+        return logits - log_z[:, None], mean
 
     def _mean_item(self, obs: PyTorchObs, features: Tensor) -> Tensor:
         """Returns the critic's item vectors' mean under the policy, (B, d)."""
         return self._mean_of(features, self._item_vectors(self.critic))
 
     def _mean_of(self, features: Tensor, values: Tensor) -> Tensor:
-        # This is attention of the states over the catalogue: the fused kernel never builds the
-        # (B, n_items) matrix of probabilities.
-        query, key = self.actor.query(features), self._item_vectors(self.actor)
-        return F.scaled_dot_product_attention(query[None], key[None], values[None], scale=1.0)[0]
+        return softmax_mean(self.actor.query(features), self._item_vectors(self.actor), values)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         data = super()._get_constructor_parameters()
@@ -242,20 +268,37 @@ class MixturePolicy(SASRecPolicy):
 
     def log_probs(self, obs: PyTorchObs) -> Tensor:
         """Returns log pi(.|s) of the mixture for every item, (B, n_items)."""
-        return self._mix(self.frozen.log_probs(obs), super().log_probs(obs))
+        learner = super().log_probs(obs)
+        return learner if self.alpha == 1 else self._mix(self.frozen.log_probs(obs), learner)
 
-    def evaluate_actions(self, obs: PyTorchObs, items: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the learner's Q(s, a) and the mixture's log pi(a|s), both (B,)."""
-        q_value, learner = super().evaluate_actions(obs, items)
+    def evaluate_actions(self, obs: PyTorchObs, items: Tensor) -> Evaluation:
+        """Evaluates with the learner's critic and the mixture's probabilities."""
+        learner = super().evaluate_actions(obs, items)
+        if self.alpha == 1:  # the frozen policy would cost as much as the learner, for nothing
+            return learner
         with torch.no_grad():
-            frozen = self.frozen._log_prob(self.frozen._encode(obs), items)
-        return q_value, self._mix(frozen, learner)
+            features, values = self.frozen._encode(obs), self._item_vectors(self.critic)
+            log_prob, mean_item = self.frozen._log_prob(features, items, values)
+        return Evaluation(
+            learner.q_value,
+            self._mix(log_prob, learner.log_prob),
+            torch.lerp(mean_item, learner.mean_item, self.alpha),
+        )
 
     def _mean_item(self, obs: PyTorchObs, features: Tensor) -> Tensor:
         values = self._item_vectors(self.critic)
-        frozen = self.frozen._mean_of(self.frozen._encode(obs), values)
-        return torch.lerp(frozen, self._mean_of(features, values), self.alpha)
+        learner = self._mean_of(features, values)
+        if self.alpha == 1:
+            return learner
+        return torch.lerp(
+            self.frozen._mean_of(self.frozen._encode(obs), values), learner, self.alpha
+        )
 
     def _mix(self, frozen: Tensor, learner: Tensor) -> Tensor:
         # Eq. 15, in logarithms; at alpha = 0 or 1 one of the two terms is exactly minus infinity.
         return torch.logaddexp((1 - self.alpha).log() + frozen, self.alpha.log() + learner)
+
+
+def _dot(items: Tensor, query: Tensor) -> Tensor:
+    """Products of m item vectors (B, m, d) with one query (B, d), (B, m)."""
+    return (items @ query[:, :, None])[:, :, 0]

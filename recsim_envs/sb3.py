@@ -16,9 +16,9 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvS
 class BatchedVecEnv(VecEnv):
     """Steps all users with one call of the vector environment.
 
-    Each user's info dict holds ``item``, the item shown; at the end of a session also SB3's
-    ``terminal_observation`` and ``TimeLimit.truncated``. The other named terms stay batched, in
-    :attr:`last_infos`.
+    Each user's info dict holds ``item``, the item shown, and where a judge chose it ``pick``, its
+    place in the slate or -1; at the end of a session also SB3's ``terminal_observation`` and
+    ``TimeLimit.truncated``. The other named terms stay batched, in :attr:`last_infos`.
 
     Args:
         env: a vector environment with ``AutoresetMode.SAME_STEP``, whose infos hold ``item``.
@@ -54,7 +54,9 @@ class BatchedVecEnv(VecEnv):
         observations, rewards, terminated, truncated, infos = self.env.step(self._actions)
         self.last_infos = infos
         done = terminated | truncated
-        per_user: list[dict[str, Any]] = [{"item": item} for item in infos["item"].tolist()]
+        named = [key for key in ("item", "pick") if key in infos]
+        rows = zip(*(infos[key].tolist() for key in named), strict=True)
+        per_user: list[dict[str, Any]] = [dict(zip(named, row, strict=True)) for row in rows]
         for i in np.flatnonzero(done):
             per_user[i]["terminal_observation"] = infos["final_obs"][i]
             per_user[i]["TimeLimit.truncated"] = bool(truncated[i] and not terminated[i])

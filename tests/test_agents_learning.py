@@ -64,19 +64,23 @@ def test_the_actors_weight_is_what_its_name_says(advantage: Any) -> None:
     env = vectorized(Clusters, k=4, n=2)
     model = IALP("SASRecPolicy", env, advantage=advantage, **QUICK)
     obs = torch.from_numpy(env.reset())
-    value = model.policy_target.expected_value(obs)
+    said = model.policy.evaluate_actions(obs, torch.zeros(2, 1, dtype=torch.int64))
+    value = model.policy_target.value_of(obs, said.mean_item)
+    torch.testing.assert_close(value, model.policy_target.expected_value(obs))  # equal weights yet
     q_value, target = torch.tensor([5.0, 5.0]), value + torch.tensor([1.0, -1.0])
-    likely, rare = torch.zeros(2), torch.full((2,), -9.0)  # of 50 items: exp(-9) < 1 / 50
+    likely, rare = torch.zeros(2, 1), torch.full((2, 1), -9.0)  # of 50 items: exp(-9) < 1 / 50
+    said = said._replace(q_value=q_value[:, None], log_prob=likely)
     expected = {
         "td": target - q_value,
         "q": target,
         "q_centred": torch.tensor([1.0, -1.0]),
         "none": torch.ones(2),
     }[advantage]
-    torch.testing.assert_close(model._actor_weight(obs, q_value, likely, target), expected)
+    torch.testing.assert_close(model._actor_weight(obs, said, target), expected)
     if advantage == "q_centred":
         expected = torch.tensor([1.0, 0.0])
-    torch.testing.assert_close(model._actor_weight(obs, q_value, rare, target), expected)
+    said = said._replace(log_prob=rare)
+    torch.testing.assert_close(model._actor_weight(obs, said, target), expected)
 
 
 def test_critic_learns_the_value_of_a_known_policy() -> None:
@@ -136,6 +140,7 @@ def test_same_seed_same_weights(agent: Any, make: Any) -> None:
         dict(train_freq=2, gradient_steps=-1),
         dict(replay_buffer_kwargs=dict(handle_timeout_termination=False)),
         dict(critic_coef=0.5),
+        dict(slate_coef=1.0),
         dict(max_grad_norm=0.1),
         dict(policy_kwargs=dict(POLICY, tie_weights=False)),
         dict(policy_kwargs=dict(POLICY, optimizer_class=torch.optim.SGD)),

@@ -18,7 +18,7 @@ from ialp_agents import (
     SASRecExtractor,
     SASRecPolicy,
 )
-from ialp_agents.softmax import log_normaliser
+from ialp_agents.softmax import log_normaliser_and_mean, softmax_mean
 
 N, H, B = 7, 5, 4
 BOX = spaces.Box(0, N, (H,), np.int32)
@@ -98,32 +98,44 @@ def test_evaluation_of_one_item_agrees_with_that_of_all(make: Any, tie_weights: 
     made, obs = policy(make=make, tie_weights=tie_weights), histories()
     if make is MixturePolicy:
         made.alpha.fill_(0.3)
-    items = torch.tensor([0, 3, 6, 6])
-    q_value, log_prob = made.evaluate_actions(obs, items)
+    items = torch.tensor([[0, 1], [3, 3], [6, 2], [6, 0]])
+    q_value, log_prob, mean_item = made.evaluate_actions(obs, items)
     log_probs, q_values = made.log_probs(obs), made.q_values(obs)
     torch.testing.assert_close(log_probs.exp().sum(1), torch.ones(B))
-    torch.testing.assert_close(log_prob, log_probs[range(B), items])
-    torch.testing.assert_close(q_value, q_values[range(B), items])
+    torch.testing.assert_close(log_prob, log_probs.gather(1, items))
+    torch.testing.assert_close(q_value, q_values.gather(1, items))
     expected = (log_probs.exp() * q_values).sum(1)
     torch.testing.assert_close(made.expected_value(obs), expected)
+    torch.testing.assert_close(made.value_of(obs, mean_item), expected)
 
 
-def test_log_normaliser_and_its_gradient() -> None:
+def test_softmax_over_the_catalogue_and_its_gradient() -> None:
     torch.manual_seed(0)
     query, vectors = (torch.randn(n, 3, dtype=torch.double, requires_grad=True) for n in (4, 6))
-    torch.testing.assert_close(log_normaliser(query, vectors), (query @ vectors.T).logsumexp(1))
+    values = torch.randn(6, 3, dtype=torch.double)
+    logits = 300 * query @ vectors.T  # their exponentials overflow unless the largest is taken off
+    for of in (values, vectors):
+        log_z, mean = log_normaliser_and_mean(300 * query, vectors, of)
+        torch.testing.assert_close(log_z, logits.logsumexp(1))
+        torch.testing.assert_close(mean, logits.softmax(1) @ of)
+        torch.testing.assert_close(softmax_mean(300 * query, vectors, of), mean)
+        assert not mean.requires_grad
+
+    def log_normaliser(query: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+        return log_normaliser_and_mean(query, vectors, values)[0]
+
     assert torch.autograd.gradcheck(log_normaliser, (query, vectors))
 
 
 @pytest.mark.parametrize("tie_weights", [True, False])
 def test_gradient_of_the_log_probability(tie_weights: bool) -> None:
-    made, obs = policy(tie_weights=tie_weights), histories()
+    made, obs = policy(tie_weights=tie_weights).double(), histories()
     items = torch.tensor([0, 3, 6, 6])
     by_hand, fused = (
         torch.autograd.grad(log_prob.sum(), list(made.parameters()), materialize_grads=True)
         for log_prob in (
             made.log_probs(obs)[range(B), items],
-            made.evaluate_actions(obs, items)[1],
+            made.evaluate_actions(obs, items[:, None]).log_prob[:, 0],
         )
     )
     torch.testing.assert_close(fused, by_hand)
@@ -239,8 +251,8 @@ def test_mixture_gives_gradients_to_its_learner_only(alpha: float) -> None:
     made = mixture(alpha)
     made.set_training_mode(True)
     assert not made.frozen.training
-    _, log_prob = made.evaluate_actions(histories(), torch.tensor([0, 1, 2, 3]))
-    log_prob.sum().backward()
+    said = made.evaluate_actions(histories(), torch.arange(B)[:, None])
+    said.log_prob.sum().backward()
     gradient = made.actor.query.weight.grad
     assert gradient.isfinite().all()
     assert (gradient.abs().sum() > 0) == (alpha > 0)
@@ -252,7 +264,7 @@ def test_mixture_gives_gradients_to_its_learner_only(alpha: float) -> None:
 
 @pytest.mark.parametrize("action_space", [ITEM, SLATE])
 @pytest.mark.parametrize(("make", "space"), [(ItemReplayBuffer, BOX), (DictItemReplayBuffer, COAT)])
-def test_buffer_stores_the_item_shown(make: Any, space: Any, action_space: Any) -> None:
+def test_buffer_stores_the_item_shown_first(make: Any, space: Any, action_space: Any) -> None:
     buffer = make(10, space, action_space, "cpu", n_envs=2)
     obs = (
         {"user": np.array([0, 2]), "history": histories(2).numpy()}
@@ -260,11 +272,13 @@ def test_buffer_stores_the_item_shown(make: Any, space: Any, action_space: Any) 
         else histories(2).numpy()
     )
     actions = np.array([[4, 5, 6], [1, 2, 3]]) if action_space is SLATE else np.array([4, 1])
-    infos = [{"item": 5}, {"item": 3, "TimeLimit.truncated": True}]
+    infos = [{"item": 5, "pick": 1}, {"item": 3, "pick": -1, "TimeLimit.truncated": True}]
     buffer.add(obs, obs, actions, np.ones(2), np.ones(2), infos)
-    assert buffer.actions[0].tolist() == [[5], [3]]
+    # Where the judge took none, no candidate was preferred to another.
+    slates = [[5, 4, 6], [3, 3, 3]] if action_space is SLATE else [[5], [3]]
+    assert buffer.actions[0].tolist() == slates
     sample = buffer.sample(50)
-    assert sample.actions.shape == (50, 1)
+    assert sample.actions.shape == (50, len(slates[0]))
     # A user who left ends the return; a session's length cap does not.
     assert set(zip(sample.actions[:, 0].tolist(), sample.dones[:, 0].tolist(), strict=True)) == {
         (5, 1.0),

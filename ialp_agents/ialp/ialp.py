@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ialp_agents import pretrained
 from ialp_agents.buffers import DictItemReplayBuffer, ItemReplayBuffer
-from ialp_agents.policies import MixturePolicy, SASRecPolicy
+from ialp_agents.policies import Evaluation, MixturePolicy, SASRecPolicy
 
 SelfIALP = TypeVar("SelfIALP", bound="IALP")
 Advantage = Literal["td", "q", "q_centred", "none"]
@@ -60,11 +60,13 @@ class IALP(OffPolicyAlgorithm):
         target_update_interval: gradient steps between target updates (not given).
         advantage: the actor's weight w in ``-w log pi(a|s)``. ``"td"`` is Eq. 9 as printed: the
             TD error ``y - Q(s, a)``, of the very Q that Eq. 8 drives to zero. ``"q"``: the target
-            y. ``"q_centred"``: ``y - V(s)``, with V(s) the target network's mean over its policy;
-            a negative one does not push an item below a chance of 1 / n_items. ``"none"``: 1,
-            which imitates every item taken.
+            y. ``"q_centred"``: ``y - V(s)``, with V(s) the target network's value of the learner's
+            policy; a negative one does not push an item below a chance of 1 / n_items. ``"none"``:
+            1, which imitates every item taken.
         critic_coef: factor of the critic's loss in the sum of both (not given; they share the
             encoder).
+        slate_coef: factor of a loss that learns from the candidates not chosen too: minus the
+            logarithm of the item's chance *within its slate*. The paper's form is 0. Slates only.
         candidates: how a slate is proposed while collecting: ``"sample"`` draws k items without
             replacement, ``"topk"`` takes the k most probable (not given). Slates only.
         exploration: how an item is chosen while collecting: ``"categorical"`` draws it,
@@ -105,6 +107,7 @@ class IALP(OffPolicyAlgorithm):
         target_update_interval: int = 1,
         advantage: Advantage = "q_centred",
         critic_coef: float = 1.0,
+        slate_coef: float = 0.0,
         candidates: Candidates = "sample",
         exploration: Exploration = "categorical",
         epsilon: float = 0.1,
@@ -147,6 +150,7 @@ class IALP(OffPolicyAlgorithm):
         self.target_update_interval = target_update_interval
         self.advantage = advantage
         self.critic_coef = critic_coef
+        self.slate_coef = slate_coef
         self.candidates = candidates
         self.exploration = exploration
         self.epsilon = epsilon
@@ -174,20 +178,24 @@ class IALP(OffPolicyAlgorithm):
         actor_losses, critic_losses, weights = [], [], []
         for _ in range(gradient_steps):
             replay = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
-            items = replay.actions[:, 0].long()  # (B,)
+            items = replay.actions if self.slate_coef else replay.actions[:, :1]  # (B, m)
             with torch.no_grad():
                 next_value = self.policy_target.expected_value(replay.next_observations)  # (B,)
                 # Only a user who left ends the sum: at the length cap, dones is 0.
                 not_left = 1 - replay.dones[:, 0]  # (B,)
                 target = replay.rewards[:, 0] + not_left * self.gamma * next_value  # (B,)
 
-            q_value, log_prob = self.policy.evaluate_actions(replay.observations, items)
+            said = self.policy.evaluate_actions(replay.observations, items)
+            q_value, log_prob = said.q_value[:, 0], said.log_prob[:, 0]  # of the item shown, (B,)
             critic_loss = F.mse_loss(q_value, target)  # Eq. 8
-            weight = self._actor_weight(replay.observations, q_value, log_prob, target)  # (B,)
+            weight = self._actor_weight(replay.observations, said, target)  # (B,)
             actor_loss = -(weight * log_prob).mean()  # Eq. 9
+            # Of the slate, the judge took this one: a conditional logit (not in the paper).
+            slate_loss = -said.log_prob.log_softmax(dim=1)[:, 0].mean()
 
             self.policy.optimizer.zero_grad()
-            (actor_loss + self.critic_coef * critic_loss).backward()
+            loss = actor_loss + self.critic_coef * critic_loss + self.slate_coef * slate_loss
+            loss.backward()
             torch.nn.utils.clip_grad_norm_(self.policy.learner_parameters(), self.max_grad_norm)
             self.policy.optimizer.step()
 
@@ -204,21 +212,19 @@ class IALP(OffPolicyAlgorithm):
         self.logger.record("train/actor_weight", np.mean(weights))
 
     @torch.no_grad()
-    def _actor_weight(
-        self, obs: PyTorchObs, q_value: Tensor, log_prob: Tensor, target: Tensor
-    ) -> Tensor:
+    def _actor_weight(self, obs: PyTorchObs, said: Evaluation, target: Tensor) -> Tensor:
         """Returns w of Eq. 9's ``-w log pi(a|s)``, (B,); see the argument ``advantage``."""
         if self.advantage == "td":
-            return target - q_value
+            return target - said.q_value[:, 0]
         if self.advantage == "q":
             return target
         if self.advantage == "q_centred":
-            # The value is that of the network the target was made with: against the learned one's,
+            # The value is that of the critic the target was made with: against the learned one's,
             # which is ahead of it, nearly all weights would be negative while values grow.
-            weight = target - self.policy_target.expected_value(obs)
+            weight = target - self.policy_target.value_of(obs, said.mean_item)
             # -w log pi has no lower bound where w < 0, and replay repeats it: pushing an item down
             # ends once it is rarer than under the uniform policy.
-            is_rare = log_prob < -math.log(self.policy.n_items)
+            is_rare = said.log_prob[:, 0] < -math.log(self.policy.n_items)
             return torch.where(is_rare, weight.clamp(min=0), weight)
         return torch.ones_like(target)
 
