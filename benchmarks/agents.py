@@ -20,18 +20,34 @@ BATCH_SIZE = 128
 """Transitions a gradient step of every agent with a replay buffer (not given in the paper)."""
 
 
-def make_ialp(env: VecEnv, features: NDArray[np.float32], updates_a_step: int, seed: int) -> IALP:
-    """IALP for pre-training with a judge."""
-    return IALP(
-        "SASRecPolicy",
-        env,
-        gamma=GAMMA,
-        batch_size=BATCH_SIZE,
-        gradient_steps=updates_a_step,
-        policy_kwargs={"features_extractor_kwargs": {"item_features": features}},
-        seed=seed,
-        device="cpu",
-    )
+def make_ialp(
+    env: VecEnv,
+    features: NDArray[np.float32] | None,
+    updates: int,
+    seed: int,
+    policy: dict[str, Any] | None = None,
+    **changes: Any,
+) -> IALP:
+    """IALP for pre-training with a judge.
+
+    Args:
+        env: the judge's environment.
+        features: (n_items, d) text features that the item vectors start from; None: from random.
+        updates: gradient steps after each step of all users.
+        seed: of the agent.
+        policy: arguments of its policy that differ from the defaults.
+        **changes: arguments of IALP that do.
+    """
+    arguments: dict[str, Any] = {
+        "gamma": GAMMA,
+        "batch_size": BATCH_SIZE,
+        "gradient_steps": updates,
+        "policy_kwargs": {"features_extractor_kwargs": {"item_features": features}}
+        | (policy or {}),
+        "seed": seed,
+        "device": "cpu",
+    }
+    return IALP("SASRecPolicy", env, **(arguments | changes))
 
 
 def make_online_agent(
@@ -39,8 +55,9 @@ def make_online_agent(
     env: VecEnv,
     features: NDArray[np.float32],
     pretrained: Path,
-    updates_a_step: int,
+    updates: int,
     seed: int,
+    **changes: Any,
 ) -> BaseAlgorithm:
     """One of :data:`ONLINE_AGENTS` on an environment of users.
 
@@ -49,9 +66,10 @@ def make_online_agent(
         env: the users.
         features: (n_items, d) text features that the item embeddings start from.
         pretrained: folder of the pre-trained iALP policy, read by the A-iALP agents.
-        updates_a_step: gradient steps after each step of all users, for the agents with a replay
-            buffer; PG and A2C update once a rollout.
+        updates: gradient steps after each step of all users, for the agents with a replay buffer;
+            PG and A2C update once a rollout.
         seed: of the agent.
+        **changes: arguments that differ from those here: of an A-iALP agent, or of A2C's policy.
     """
     extractor: dict[str, Any] = {"features_extractor_kwargs": {"item_features": features}}
     common: dict[str, Any] = {"gamma": GAMMA, "seed": seed, "device": "cpu"}
@@ -65,7 +83,7 @@ def make_online_agent(
             learning_starts=500,
             batch_size=BATCH_SIZE,
             train_freq=1,
-            gradient_steps=updates_a_step,
+            gradient_steps=updates,
             target_update_interval=500,
             exploration_fraction=0.5,
             policy_kwargs={
@@ -78,13 +96,12 @@ def make_online_agent(
     if name == "PG":
         return PG(SASRecActorCriticPolicy, env, policy_kwargs=extractor, **common)
     if name == "A2C":
-        return A2C(SASRecActorCriticPolicy, env, policy_kwargs=extractor, **common)
-    return AIALP.from_pretrained(
-        pretrained,
-        env,
-        scheme="ft" if name == "A-iALP_ft" else "ap",
-        batch_size=BATCH_SIZE,
-        train_freq=1,
-        gradient_steps=updates_a_step,
+        return A2C(SASRecActorCriticPolicy, env, policy_kwargs=extractor | changes, **common)
+    arguments: dict[str, Any] = {
+        "scheme": "ft" if name == "A-iALP_ft" else "ap",
+        "batch_size": BATCH_SIZE,
+        "train_freq": 1,
+        "gradient_steps": updates,
         **common,
-    )
+    }
+    return AIALP.from_pretrained(pretrained, env, **(arguments | changes))

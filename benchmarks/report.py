@@ -10,6 +10,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.records import Record, interval
@@ -83,5 +84,70 @@ def plot_curves(records: list[Record], title: str, file: Path) -> None:
     axes.set_title(title.replace(", judge", "\njudge"), fontsize="medium")
     axes.set(xlabel="online steps", ylabel="Return on the test split")
     axes.legend(fontsize="small", ncols=2)
+    figure.savefig(file, dpi=150)
+    plt.close(figure)
+
+
+def print_variants(rows: list[Record], title: str, console: Console | None = None) -> None:
+    """Prints a study: each variant's test Return along its curve, and its distance to the default.
+
+    Args:
+        rows: dicts of ``variant``, ``seed`` and ``curve``; the first row's variant is the default.
+        title: above the table.
+        console: where to; default standard output.
+    """
+    steps = [int(point["steps"]) for point in rows[0]["curve"]][1:]
+    n_seeds = len({row["seed"] for row in rows})
+    table = Table(
+        title=title,
+        caption=f"test Return, mean of {n_seeds} seeds; [..] 95% bootstrap interval over seeds; "
+        "difference to the first row: paired by seed",
+    )
+    table.add_column("variant")
+    learns_online = "while_learning" in rows[0]
+    for column in (*(f"after {n}" for n in steps), "difference", "distinct"):
+        table.add_column(column, justify="right")
+    if learns_online:
+        table.add_column("while learning", justify="right")
+        table.add_column("learning, s", justify="right")
+    default = rows[0]["variant"]
+    for variant in dict.fromkeys(row["variant"] for row in rows):
+        runs = {row["seed"]: row for row in rows if row["variant"] == variant}
+        base = {row["seed"]: row for row in rows if row["variant"] == default}
+        returns = np.array([[p["reward"] for p in run["curve"][1:]] for run in runs.values()])
+        last = {seed: run["curve"][-1]["reward"] for seed, run in runs.items()}
+        gaps = [value - base[seed]["curve"][-1]["reward"] for seed, value in last.items()]
+        low, high = interval(list(last.values()))
+        cells = [f"{value:.1f}" for value in returns.mean(axis=0)]
+        cells[-1] += f" [{low:.1f}, {high:.1f}]"
+        low, high = interval(gaps)
+        gap = f"{np.mean(gaps):+.1f} [{low:+.1f}, {high:+.1f}]" if variant != default else ""
+        distinct = np.mean([run["curve"][-1]["distinct"] for run in runs.values()])
+        cells += [gap, f"{distinct:.2f}"]
+        if learns_online:
+            cells.append(f"{np.mean([run['while_learning'] for run in runs.values()]):.1f}")
+            cells.append(f"{np.mean([run['learning_s'] for run in runs.values()]):.0f}")
+        table.add_row(escape(variant), *(escape(cell) for cell in cells))
+    (console or Console(width=150)).print(table)
+
+
+def plot_variants(rows: list[Record], title: str, file: Path) -> None:
+    """Draws each variant's mean test Return along its curve."""
+    figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
+    styles = ("-", "--", ":")
+    for number, variant in enumerate(dict.fromkeys(row["variant"] for row in rows)):
+        runs = [row["curve"] for row in rows if row["variant"] == variant]
+        values = np.array([[point["reward"] for point in run] for run in runs])  # (seeds, points)
+        axes.plot(
+            [point["steps"] for point in runs[0]],
+            values.mean(axis=0),
+            color=f"C{number % 10}",
+            linestyle=styles[number // 10],
+            label=variant,
+            marker=".",
+        )
+    axes.set_title(title.replace(", judge", "\njudge"), fontsize="medium")
+    axes.set(xlabel="verdicts or online steps", ylabel="Return on the test split")
+    axes.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(file, dpi=150)
     plt.close(figure)

@@ -33,16 +33,30 @@ class SelfAttentionBlock(nn.Module):
         )
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Maps ``x`` (B, H, d) with ``mask`` (B, 1, H, H), True = may attend, to (B, H, d)."""
+        """Maps each position, or only the last few, to what it makes of those before it.
+
+        Args:
+            x: (B, H, d).
+            mask: (B, 1, L, H), True = may attend; its L <= H rows are the last positions.
+
+        Returns:
+            (B, L, d).
+        """
         batch, length, dim = x.shape
-        qkv = self.query_key_value(self.attention_norm(x))  # (B, H, 3d)
-        qkv = qkv.view(batch, length, 3, self.n_heads, dim // self.n_heads)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, H, d / heads)
+        n_last = mask.shape[2]
+        normed = self.attention_norm(x)
+        weight, bias = self.query_key_value.weight, self.query_key_value.bias
+        query = F.linear(normed[:, -n_last:], weight[:dim], bias[:dim])  # (B, L, d)
+        key_value = F.linear(normed, weight[dim:], bias[dim:])  # (B, H, 2d)
+        head_dim = dim // self.n_heads
+        query = query.view(batch, n_last, self.n_heads, head_dim).transpose(1, 2)
+        key_value = key_value.view(batch, length, 2, self.n_heads, head_dim)
+        key, value = key_value.permute(2, 0, 3, 1, 4)  # each (B, heads, H, d / heads)
         attended = F.scaled_dot_product_attention(
             query, key, value, attn_mask=mask, dropout_p=self.dropout if self.training else 0.0
         )
-        attended = attended.transpose(1, 2).reshape(batch, length, dim)  # (B, H, d)
-        x = x + F.dropout(self.project(attended), self.dropout, self.training)
+        attended = attended.transpose(1, 2).reshape(batch, n_last, dim)  # (B, L, d)
+        x = x[:, -n_last:] + F.dropout(self.project(attended), self.dropout, self.training)
         out: Tensor = x + self.feed_forward(x)
         return out
 
@@ -108,19 +122,23 @@ class SASRec(nn.Module):
         Returns:
             (B, H, d); position t encodes the items up to and including t.
         """
+        return self._encode(history, n_last=history.shape[1])
+
+    def encode(self, history: Tensor) -> Tensor:
+        """Returns the encoding (B, d) of each whole history (B, H)."""
+        # Nothing reads the last block's other positions: a third less work.
+        return self._encode(history, n_last=1)[:, 0]
+
+    def _encode(self, history: Tensor, n_last: int) -> Tensor:
         history = history.long()
         real = history != self.n_items  # (B, H)
         position = (real.cumsum(dim=1) - 1).clamp(min=0)  # (B, H)
         x = self.dropout(self.item_embedding(history) + self.position_embedding(position))
         # A row without any True would be NaN in the softmax, so each position may see itself.
         itself = torch.eye(history.shape[1], dtype=torch.bool, device=history.device)
-        mask = (self.causal & real[:, None, :]) | itself  # (B, H, H)
-        for block in self.blocks:
-            x = block(x, mask[:, None])
-        encoded: Tensor = self.norm(x)
-        return encoded
-
-    def encode(self, history: Tensor) -> Tensor:
-        """Returns the encoding (B, d) of each whole history (B, H)."""
-        encoded: Tensor = self(history)[:, -1]
+        mask = ((self.causal & real[:, None, :]) | itself)[:, None]  # (B, 1, H, H)
+        *blocks, last = self.blocks
+        for block in blocks:
+            x = block(x, mask)
+        encoded: Tensor = self.norm(last(x, mask[:, :, -n_last:]))  # (B, n_last, d)
         return encoded

@@ -1,0 +1,331 @@
+"""Which of the choices matter: one change at a time, over several seeds.
+
+    python -m benchmarks.ablations pretraining --env recsim/Industry-v0 --data my-shop
+    python -m benchmarks.ablations online --env recsim/Industry-v0 --data my-shop
+
+`pretraining` measures iALP's Return on the test split before any user is met (e = 0) against the
+number of verdicts. `online` starts from the default's policies and measures the Return of the
+sessions that the agents learn from and, after them, on the test split. Each variant changes what
+its name says in the default and nothing else. Seeds are shared, so differences to the default are
+paired. A cell (variant x seed) is one JSON record and is not computed twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import VecEnv, VecMonitor
+
+from benchmarks.agents import BATCH_SIZE, make_ialp, make_online_agent
+from benchmarks.cells import record_of, run_all
+from benchmarks.evaluation import Sessions, make_users, play
+from benchmarks.records import Record
+from benchmarks.report import plot_variants, print_variants
+from ialp_agents import IALP
+from llm_oracle import LLMOracleVectorEnv
+from llm_oracle.build import build_judge
+from recsim_envs.envs import RecommenderVectorEnv
+from recsim_envs.sb3 import BatchedVecEnv
+from recsim_envs.text import text_features
+
+DEFAULT = "default"
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """A variant of the pre-training.
+
+    Attributes:
+        ialp: arguments of IALP that differ from the default.
+        policy: arguments of its policy that do.
+        text: whether the item vectors start from the items' text.
+        updates: gradient steps a verdict, relative to the settings'.
+    """
+
+    ialp: dict[str, Any] = field(default_factory=dict)
+    policy: dict[str, Any] = field(default_factory=dict)
+    text: bool = True
+    updates: float = 1.0
+
+
+PRETRAINING = {
+    DEFAULT: Pretraining(),
+    'advantage="td" (Eq. 9 as printed)': Pretraining({"advantage": "td"}),
+    'advantage="q"': Pretraining({"advantage": "q"}),
+    'advantage="none"': Pretraining({"advantage": "none"}),
+    "item vectors from random": Pretraining(text=False),
+    "own vectors for actor and critic": Pretraining(policy={"tie_weights": False}),
+    "random, own vectors (the paper's form)": Pretraining(
+        policy={"tie_weights": False}, text=False
+    ),
+    "slate_coef=1 (candidates not chosen)": Pretraining({"slate_coef": 1.0}),
+    'candidates="topk"': Pretraining({"candidates": "topk"}),
+    "no target network": Pretraining({"tau": 1.0}),
+    "gamma=0": Pretraining({"gamma": 0.0}),
+    "gamma=0.99": Pretraining({"gamma": 0.99}),
+    "learning_rate=1e-3": Pretraining({"learning_rate": 1e-3}),
+    "learning_rate=1e-2": Pretraining({"learning_rate": 1e-2}),
+    "replay ratio x 1/4": Pretraining(updates=0.25),
+    "replay ratio x 4": Pretraining(updates=4.0),
+}
+
+ONLINE: dict[str, tuple[str, dict[str, Any]]] = {
+    "A-iALP_ap, default": ("A-iALP_ap", {}),
+    "A-iALP_ft, default": ("A-iALP_ft", {}),
+    'ap, beta_init="random"': ("A-iALP_ap", {"beta_init": "random"}),
+    "ap, alpha_initial=0.01": ("A-iALP_ap", {"alpha_initial": 0.01}),
+    "ap, alpha_initial=0.5": ("A-iALP_ap", {"alpha_initial": 0.5}),
+    "ap, alpha_fraction=0.25": ("A-iALP_ap", {"alpha_fraction": 0.25}),
+    "ap, alpha_fraction=1": ("A-iALP_ap", {"alpha_fraction": 1.0}),
+    'ap, advantage="td" (Eqs. 13/15 as printed)': ("A-iALP_ap", {"advantage": "td"}),
+    'ap, advantage="q"': ("A-iALP_ap", {"advantage": "q"}),
+    'ap, advantage="none"': ("A-iALP_ap", {"advantage": "none"}),
+    'ft, advantage="td" (Eq. 13 as printed)': ("A-iALP_ft", {"advantage": "td"}),
+    'ap, exploration="epsilon"': ("A-iALP_ap", {"exploration": "epsilon"}),
+    'ap, exploration="greedy"': ("A-iALP_ap", {"exploration": "greedy"}),
+    "ap, gamma=0.99": ("A-iALP_ap", {"gamma": 0.99}),
+    "ap, learning_rate=3e-4": ("A-iALP_ap", {"learning_rate": 3e-4}),
+    "ap, learning_rate=3e-3": ("A-iALP_ap", {"learning_rate": 3e-3}),
+    "ap, replay ratio x 4": ("A-iALP_ap", {"gradient_steps": 8}),
+    "LLMOnline (RQ3)": ("LLMOnline", {}),
+    "A2C, categorical (RQ4)": ("A2C", {}),
+    "A2C, epsilon (RQ4)": ("A2C", {"exploration": "epsilon"}),
+    "A2C, greedy (RQ4)": ("A2C", {"exploration": "greedy"}),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One study on one environment.
+
+    Attributes:
+        study: pretraining or online.
+        env: recsim/LFM-v0, recsim/Industry-v0 or recsim/Coat-v0.
+        data: "replica" or a name given to `recsim prepare`.
+        judge: a name that `llm_oracle.build.build_judge` knows.
+        cache: file of a language model's verdicts.
+        k: candidates a verdict (the paper: 10).
+        verdicts: at which numbers of verdicts a policy is tested; the last ends the pre-training.
+        updates_per_verdict: gradient steps for each verdict.
+        online_steps: recommendations to users of the training split.
+        updates_per_step: gradient steps for each of them.
+        users: users that an agent serves at once.
+        sessions: test sessions of each result.
+        seeds: number of seeds, from 0 on.
+        only: parts of the variants' names to run, the default always; empty runs all.
+        workers: processes.
+        output: folder of the records and figures.
+    """
+
+    study: tyro.conf.Positional[Literal["pretraining", "online"]]
+    env: str = "recsim/Industry-v0"
+    data: str = "replica"
+    judge: str = "tfidf"
+    cache: Path = Path("runs/verdicts.sqlite")
+    k: int = 10
+    verdicts: tuple[int, ...] = (256, 512, 1024, 2048)
+    updates_per_verdict: float = 0.25
+    online_steps: int = 5_000
+    updates_per_step: float = 0.125
+    users: int = 16
+    sessions: int = 250
+    seeds: int = 5
+    only: tuple[str, ...] = ()
+    workers: int = 2
+    output: Path = Path("runs/ablations")
+
+    @property
+    def folder(self) -> Path:
+        """Where this environment and data set's records go."""
+        return self.output / f"{self.env.split('/')[-1]}_{self.data}"
+
+
+def main(settings: Settings) -> None:
+    """Runs or resumes the study and reports it."""
+    seeds = range(settings.seeds)
+    cell: Callable[[Settings, str, int], Record] = pretraining_cell
+    variants = list(PRETRAINING)
+    if settings.study == "online":
+        run_all(cell, [(settings, DEFAULT, seed) for seed in seeds], settings.workers)
+        cell, variants = online_cell, list(ONLINE)
+    if settings.only:
+        wanted = [name for name in variants[1:] if any(part in name for part in settings.only)]
+        variants = [variants[0], *wanted]
+    cells = [(settings, name, seed) for seed in seeds for name in variants]
+    records = run_all(cell, cells, settings.workers)
+    rows = [row for record in records for row in record["rows"]]
+    dataset = make_users(settings.env, 1, data=settings.data).dataset
+    kind = "REPLICA (synthetic data)" if dataset.replica else f"{dataset.name} (real data)"
+    title = f"{settings.env}, {kind} {dataset.hash}, judge {settings.judge}, {settings.study}"
+    print_variants(rows, title)
+    figure = settings.folder / f"{settings.study}.png"
+    plot_variants(rows, title, figure)
+    print(f"records and figure in {settings.folder}")
+
+
+def pretraining_cell(settings: Settings, name: str, seed: int) -> Record:
+    """Pre-trains one variant with the judge and tests it at each number of verdicts."""
+    variant = PRETRAINING[name]
+
+    def compute() -> list[Record]:
+        users = users_of(settings, settings.users, split="train", leaves=False)
+        judge = build_judge(settings.judge, users.dataset, cache=settings.cache, seed=seed)
+        env = BatchedVecEnv(LLMOracleVectorEnv(users, judge, k=settings.k))
+        updates = max(1, round(settings.users * settings.updates_per_verdict * variant.updates))
+        model = make_ialp(
+            env,
+            features_of(settings.env, settings.data) if variant.text else None,
+            updates,
+            seed,
+            policy=variant.policy,
+            **variant.ialp,
+        )
+        curve = TestCurve(settings, seed, settings.verdicts)
+        model.learn(settings.verdicts[-1], callback=curve)
+        if name == DEFAULT:
+            model.save_pretrained(pretrained_folder(settings, seed))
+        return [{"variant": name, "seed": seed, "curve": curve.points}]
+
+    what = _what_counts(settings, "verdicts", "updates_per_verdict") | asdict(variant)
+    return _record(settings, name, seed, "pretraining", what, compute)
+
+
+def online_cell(settings: Settings, name: str, seed: int) -> Record:
+    """Takes the default's pre-trained policy online as one variant, or learns from scratch."""
+    agent, changes = ONLINE[name]
+
+    def compute() -> list[Record]:
+        users = users_of(settings, settings.users, split="train")
+        updates = max(1, round(settings.users * settings.updates_per_step))
+        env: VecEnv
+        if agent == "LLMOnline":
+            judge = build_judge(settings.judge, users.dataset, cache=settings.cache, seed=seed)
+            oracle = LLMOracleVectorEnv(users, judge, k=settings.k, reward="env")
+            env = VecMonitor(BatchedVecEnv(oracle))
+            folder = pretrained_folder(settings, seed)
+            model: BaseAlgorithm = IALP.from_pretrained(
+                folder, env, batch_size=BATCH_SIZE, gradient_steps=updates, seed=seed, device="cpu"
+            )
+        else:
+            env = VecMonitor(BatchedVecEnv(users))
+            features = features_of(settings.env, settings.data)
+            folder = pretrained_folder(settings, seed)
+            model = make_online_agent(agent, env, features, folder, updates, seed, **changes)
+        points = np.linspace(0, settings.online_steps, 6)[1:].astype(int)
+        curve = TestCurve(settings, seed, tuple(points.tolist()))
+        start = time.perf_counter()
+        model.learn(settings.online_steps, callback=curve)
+        row = {
+            "variant": name,
+            "seed": seed,
+            "curve": curve.points,
+            "while_learning": float(np.mean(curve.returns)),
+            "learning_s": time.perf_counter() - start - curve.seconds,
+        }
+        return [row]
+
+    what = _what_counts(settings, "verdicts", "updates_per_verdict") | asdict(PRETRAINING[DEFAULT])
+    what |= _what_counts(settings, "online_steps", "updates_per_step") | {"online": changes}
+    return _record(settings, name, seed, "online", what, compute)
+
+
+class TestCurve(BaseCallback):
+    """Plays test sessions with the greedy policy at the start and after given numbers of steps.
+
+    Attributes:
+        points: dicts of ``steps`` and the sessions' mean ``reward``, ``length``, ``distinct``.
+        returns: of the sessions that ended while learning, where a VecMonitor says so.
+        seconds: spent here.
+    """
+
+    __test__ = False  # its name is no test's
+
+    def __init__(self, settings: Settings, seed: int, steps: tuple[int, ...]) -> None:
+        super().__init__()
+        self.seed = seed
+        self.due = list(steps)
+        self.users = users_of(settings, settings.sessions, split="test")
+        self.points: list[dict[str, float]] = []
+        self.returns: list[float] = []
+        self.seconds = 0.0
+
+    def _on_training_start(self) -> None:
+        self._test()
+
+    def _on_step(self) -> bool:
+        for info in self.locals["infos"]:
+            if "episode" in info:
+                self.returns.append(float(info["episode"]["r"]))
+        if self.due and self.num_timesteps >= self.due[0]:
+            self.due.pop(0)
+            self._test()
+        return True
+
+    def _test(self) -> None:
+        start = time.perf_counter()
+        played: Sessions = play(self.users, self._act, seed=10_000 + self.seed)
+        self.points.append(
+            {
+                "steps": self.num_timesteps,
+                "reward": float(played.reward.mean()),
+                "length": float(played.length.mean()),
+                "distinct": float(played.distinct.mean()),
+            }
+        )
+        self.seconds += time.perf_counter() - start
+
+    def _act(self, observations: Any) -> Any:
+        actions, _ = self.model.predict(observations, deterministic=True)
+        # The first of a greedy slate is the most probable item.
+        return actions if actions.ndim == 1 else actions[:, 0]
+
+
+@cache
+def features_of(env: str, data: str) -> NDArray[np.float32]:
+    """The items' text features, computed once a process."""
+    return text_features(make_users(env, 1, data=data).dataset)
+
+
+def users_of(settings: Settings, n: int, **arguments: Any) -> RecommenderVectorEnv:
+    """Makes n users of the study's environment."""
+    return make_users(settings.env, n, data=settings.data, **arguments)
+
+
+def pretrained_folder(settings: Settings, seed: int) -> Path:
+    """Where the default's pre-trained policy of a seed is kept."""
+    return settings.folder / f"iALP_{settings.judge.replace('/', '_')}_seed{seed}"
+
+
+def _what_counts(settings: Settings, *names: str) -> dict[str, Any]:
+    always = ("env", "data", "judge", "k", "users", "sessions")
+    found = asdict(settings)
+    return {
+        name: list(v) if isinstance(v := found[name], tuple) else v for name in (*always, *names)
+    }
+
+
+def _record(
+    settings: Settings,
+    name: str,
+    seed: int,
+    study: str,
+    what: dict[str, Any],
+    compute: Callable[[], list[Record]],
+) -> Record:
+    slug = "".join(letter if letter.isalnum() else "-" for letter in name)
+    file = settings.folder / study / f"{slug}_seed{seed}.json"
+    return record_of(file, what, settings.env, settings.data, compute)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings))
