@@ -26,12 +26,11 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
-from benchmarks.agents import BATCH_SIZE, make_ialp, make_online_agent
+from benchmarks.agents import make_ialp, make_online_agent
 from benchmarks.cells import record_of, run_all
 from benchmarks.evaluation import Sessions, make_users, play
 from benchmarks.records import Record
 from benchmarks.report import plot_variants, print_variants
-from ialp_agents import IALP
 from llm_oracle import LLMOracleVectorEnv
 from llm_oracle.build import build_judge
 from recsim_envs.envs import RecommenderVectorEnv
@@ -72,10 +71,8 @@ PRETRAINING = {
     'candidates="topk"': Pretraining({"candidates": "topk"}),
     "no target network": Pretraining({"tau": 1.0}),
     "gamma=0": Pretraining({"gamma": 0.0}),
-    "gamma=0.99": Pretraining({"gamma": 0.99}),
     "learning_rate=1e-3": Pretraining({"learning_rate": 1e-3}),
     "learning_rate=1e-2": Pretraining({"learning_rate": 1e-2}),
-    "replay ratio x 1/4": Pretraining(updates=0.25),
     "replay ratio x 4": Pretraining(updates=4.0),
 }
 
@@ -93,10 +90,8 @@ ONLINE: dict[str, tuple[str, dict[str, Any]]] = {
     'ft, advantage="td" (Eq. 13 as printed)': ("A-iALP_ft", {"advantage": "td"}),
     'ap, exploration="epsilon"': ("A-iALP_ap", {"exploration": "epsilon"}),
     'ap, exploration="greedy"': ("A-iALP_ap", {"exploration": "greedy"}),
-    "ap, gamma=0.99": ("A-iALP_ap", {"gamma": 0.99}),
     "ap, learning_rate=3e-4": ("A-iALP_ap", {"learning_rate": 3e-4}),
     "ap, learning_rate=3e-3": ("A-iALP_ap", {"learning_rate": 3e-3}),
-    "ap, replay ratio x 4": ("A-iALP_ap", {"gradient_steps": 8}),
     "LLMOnline (RQ3)": ("LLMOnline", {}),
     "A2C, categorical (RQ4)": ("A2C", {}),
     "A2C, epsilon (RQ4)": ("A2C", {"exploration": "epsilon"}),
@@ -212,10 +207,9 @@ def online_cell(settings: Settings, name: str, seed: int) -> Record:
             judge = build_judge(settings.judge, users.dataset, cache=settings.cache, seed=seed)
             oracle = LLMOracleVectorEnv(users, judge, k=settings.k, reward="env")
             env = VecMonitor(BatchedVecEnv(oracle))
-            folder = pretrained_folder(settings, seed)
-            model: BaseAlgorithm = IALP.from_pretrained(
-                folder, env, batch_size=BATCH_SIZE, gradient_steps=updates, seed=seed, device="cpu"
-            )
+            # From scratch: the judge stays between agent and users instead of before them.
+            features = features_of(settings.env, settings.data)
+            model: BaseAlgorithm = make_ialp(env, features, updates, seed)
         else:
             env = VecMonitor(BatchedVecEnv(users))
             features = features_of(settings.env, settings.data)

@@ -1,10 +1,13 @@
-"""The two action spaces an agent may meet: one item, or a slate of k items."""
+"""The two action spaces an agent may meet, one item or a slate of k, and how it explores them."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from gymnasium import spaces
+
+Exploration = Literal["categorical", "epsilon", "greedy"]
+"""How an item is chosen while collecting experience (RQ4 of the paper)."""
 
 
 def item_space(action_space: spaces.Space[Any]) -> spaces.Discrete:
@@ -28,3 +31,9 @@ def item_space(action_space: spaces.Space[Any]) -> spaces.Discrete:
 def slate_size(action_space: spaces.Space[Any]) -> int:
     """Returns k, the number of items of one action (1 for ``Discrete``)."""
     return len(action_space.nvec) if isinstance(action_space, spaces.MultiDiscrete) else 1
+
+
+def check_choice(argument: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raises ValueError, naming the argument, if ``value`` is not one of ``choices``."""
+    if value not in choices:
+        raise ValueError(f"{argument}={value!r} is unknown: use one of {choices}")

@@ -9,8 +9,9 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 
 from ialp_agents import pretrained
-from ialp_agents.ialp.ialp import IALP, check_choice
+from ialp_agents.ialp.ialp import IALP
 from ialp_agents.policies import MixturePolicy, SASRecPolicy
+from ialp_agents.spaces import check_choice
 
 SelfAIALP = TypeVar("SelfAIALP", bound="AIALP")
 Scheme = Literal["ft", "ap"]

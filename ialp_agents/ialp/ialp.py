@@ -23,11 +23,11 @@ from torch import Tensor
 from ialp_agents import pretrained
 from ialp_agents.buffers import DictItemReplayBuffer, ItemReplayBuffer
 from ialp_agents.policies import Evaluation, MixturePolicy, SASRecPolicy
+from ialp_agents.spaces import Exploration, check_choice
 
 SelfIALP = TypeVar("SelfIALP", bound="IALP")
 Advantage = Literal["td", "q", "q_centred", "none"]
 Candidates = Literal["sample", "topk"]
-Exploration = Literal["categorical", "epsilon", "greedy"]
 
 
 class IALP(OffPolicyAlgorithm):
@@ -324,9 +324,3 @@ class IALP(OffPolicyAlgorithm):
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer", "policy_target"], []
-
-
-def check_choice(argument: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raises ValueError, naming the argument, if ``value`` is not one of ``choices``."""
-    if value not in choices:
-        raise ValueError(f"{argument}={value!r} is unknown: use one of {choices}")
