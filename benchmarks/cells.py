@@ -57,7 +57,12 @@ def record_of(
 
 
 def run_all(cell: Callable[..., Any], cells: Sequence[tuple[Any, ...]], workers: int) -> list[Any]:
-    """Calls ``cell(*arguments)`` for each of ``cells`` in its own process; results in order."""
+    """Calls ``cell(*arguments)`` for each of ``cells``; results in order.
+
+    Several workers are processes; a single one is this process.
+    """
+    if workers == 1:
+        return [cell(*arguments) for arguments in tqdm(cells, desc="cells", unit="cell")]
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         jobs = [pool.submit(cell, *arguments) for arguments in cells]
         for job in tqdm(as_completed(jobs), total=len(jobs), desc="cells", unit="cell"):

@@ -10,11 +10,7 @@ a cell whose record exists with the same settings is not computed again.
 
 from __future__ import annotations
 
-import json
-import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +19,9 @@ import tyro
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecMonitor
-from tqdm import tqdm
 
 from benchmarks.agents import ONLINE_AGENTS, make_ialp, make_online_agent
+from benchmarks.cells import record_of, run_all
 from benchmarks.evaluation import Sessions, make_users, play, reference_policies
 from benchmarks.records import Record, row_of
 from benchmarks.report import plot_curves, print_table
@@ -33,7 +29,6 @@ from ialp_agents import IALP
 from llm_oracle import LLMOracleVectorEnv
 from llm_oracle.build import build_judge
 from recsim_envs.envs import RecommenderVectorEnv
-from recsim_envs.provenance import git_revision, versions
 from recsim_envs.sb3 import BatchedVecEnv
 from recsim_envs.text import text_features
 
@@ -91,63 +86,32 @@ def main(settings: Settings) -> None:
     dataset = make_users(settings.env, 1, data=settings.data).dataset
     print(dataset)
     seeds = range(settings.seeds)
-    for seed in seeds:
-        run_cell(settings, "iALP", seed)
+    records = {("iALP", seed): run_cell(settings, "iALP", seed) for seed in seeds}
     cells = [(agent, seed) for seed in seeds for agent in ("references", *ONLINE_AGENTS)]
-    with ProcessPoolExecutor(settings.workers, get_context("spawn")) as pool:
-        jobs = [pool.submit(run_cell, settings, *cell) for cell in cells]
-        for job in tqdm(as_completed(jobs), total=len(jobs), desc="agents", unit="cell"):
-            job.result()
+    done = run_all(run_cell, [(settings, *cell) for cell in cells], settings.workers)
+    records |= dict(zip(cells, done, strict=True))
     order = ("references", *ONLINE_AGENTS[:3], "iALP", *ONLINE_AGENTS[3:])
-    records: list[Record] = []
-    for agent in order:
-        for seed in seeds:
-            records += json.loads(record_file(settings, agent, seed).read_text())["rows"]
+    rows = [row for agent in order for seed in seeds for row in records[agent, seed]["rows"]]
     kind = "REPLICA (synthetic data)" if dataset.replica else f"{dataset.name} (real data)"
     title = f"{settings.env}, {kind} {dataset.hash}, judge {settings.judge}, test split"
-    print_table(records, title)
+    print_table(rows, title)
     curves = settings.folder / "curves.png"
-    plot_curves(records, title, curves)
+    plot_curves(rows, title, curves)
     print(f"records and curves in {settings.folder}")
 
 
-def record_file(settings: Settings, agent: str, seed: int) -> Path:
-    """The file of one cell's record."""
-    return settings.folder / f"{agent}_seed{seed}.json"
-
-
-def run_cell(settings: Settings, agent: str, seed: int) -> None:
+def run_cell(settings: Settings, agent: str, seed: int) -> Record:
     """Computes one cell and writes its record, unless it is there already."""
-    file = record_file(settings, agent, seed)
-    train, test = (
-        make_users(settings.env, 1, data=settings.data, split=split) for split in ("train", "test")
-    )
-    about: Record = {
-        "settings": _what_counts(settings),
-        "data_hash": test.dataset.hash,
-        "reward_hashes": [train.simulator.reward_hash, test.simulator.reward_hash],
-    }
-    if file.is_file():
-        done = json.loads(file.read_text())
-        if all(done[key] == value for key, value in about.items()):
-            return
-    torch.set_num_threads(1)
-    start = time.perf_counter()
-    if agent == "references":
-        rows = play_references(settings, seed)
-    elif agent == "iALP":
-        rows = [pretrain(settings, seed)]
-    else:
-        rows = [learn_online(settings, agent, seed)]
-    about |= {
-        "revision": git_revision(),
-        "versions": versions(),
-        "wall_s": round(time.perf_counter() - start, 1),
-        "rows": rows,
-    }
-    partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps(about, indent=1) + "\n")
-    partial.replace(file)
+
+    def compute() -> list[Record]:
+        if agent == "references":
+            return play_references(settings, seed)
+        return [
+            pretrain(settings, seed) if agent == "iALP" else learn_online(settings, agent, seed)
+        ]
+
+    file = settings.folder / f"{agent}_seed{seed}.json"
+    return record_of(file, _what_counts(settings), settings.env, settings.data, compute)
 
 
 def pretrain(settings: Settings, seed: int) -> Record:

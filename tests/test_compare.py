@@ -21,9 +21,9 @@ SMALL = compare.Settings(
 )
 
 
-@pytest.mark.parametrize("env", ["recsim/Coat-v0", "recsim/Industry-v0"])
-def test_comparison_reports_every_agent_and_resumes(tmp_path, capsys, monkeypatch, env):
-    settings = replace(SMALL, env=env, output=tmp_path)
+@pytest.mark.parametrize(("env", "workers"), [("recsim/Coat-v0", 2), ("recsim/Industry-v0", 1)])
+def test_comparison_reports_every_agent_and_resumes(tmp_path, capsys, monkeypatch, env, workers):
+    settings = replace(SMALL, env=env, workers=workers, output=tmp_path)
     compare.main(settings)
     table = capsys.readouterr().out
     for word in ("DQN", "PG", "A2C", "iALP", "A-iALP_ft", "A-iALP_ap", "random", "popularity"):
