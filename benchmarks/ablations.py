@@ -128,9 +128,9 @@ class Settings:
     judge: str = "tfidf"
     cache: Path = Path("runs/verdicts.sqlite")
     k: int = 10
-    verdicts: tuple[int, ...] = (256, 512, 1024, 2048)
+    verdicts: tuple[int, ...] = (256, 512, 1024)
     updates_per_verdict: float = 0.25
-    online_steps: int = 5_000
+    online_steps: int = 2_560
     updates_per_step: float = 0.125
     users: int = 16
     sessions: int = 250
@@ -215,7 +215,7 @@ def online_cell(settings: Settings, name: str, seed: int) -> Record:
             features = features_of(settings.env, settings.data)
             folder = pretrained_folder(settings, seed)
             model = make_online_agent(agent, env, features, folder, updates, seed, **changes)
-        points = np.linspace(0, settings.online_steps, 6)[1:].astype(int)
+        points = np.linspace(0, settings.online_steps, 5)[1:].astype(int)
         curve = TestCurve(settings, seed, tuple(points.tolist()))
         start = time.perf_counter()
         model.learn(settings.online_steps, callback=curve)
