@@ -292,6 +292,63 @@ def test_each_option_of_pg_changes_what_is_learned(option: dict[str, Any]) -> No
     assert not equal(train(), train(**option))
 
 
+def test_exploration_of_on_policy_agents() -> None:
+    obs = torch.from_numpy(np.repeat(vectorized(Clusters, n=1).reset(), 3000, axis=0))
+
+    def collected(**options: Any) -> tuple[np.ndarray, Any]:
+        model = A2C(
+            SASRecActorCriticPolicy, vectorized(Clusters), policy_kwargs=POLICY | options, seed=0
+        )
+        with torch.no_grad():
+            actions, _, log_prob = model.policy(obs)
+            _, expected, _ = model.policy.evaluate_actions(obs, actions)
+        torch.testing.assert_close(log_prob, expected)
+        return actions.numpy(), model.policy
+
+    greedy, policy = collected(exploration="greedy")
+    assert len(set(greedy)) == 1
+    assert policy.predict(obs[:1].numpy(), deterministic=True)[0][0] == greedy[0]
+    epsilon, _ = collected(exploration="epsilon", epsilon=0.5)  # the same seed: the same weights
+    assert (epsilon == greedy[0]).mean() == pytest.approx(0.5 + 0.5 / N_ITEMS, abs=0.03)
+    assert len(set(epsilon)) == N_ITEMS
+    drawn, policy = collected()
+    probability = policy.get_distribution(obs[:1]).distribution.probs[0].detach().numpy()
+    assert np.bincount(drawn, minlength=N_ITEMS) / 3000 == pytest.approx(probability, abs=0.02)
+    with pytest.raises(ValueError, match="exploration='random' is unknown"):
+        collected(exploration="random")
+
+
+def test_on_policy_exploration_is_saved(tmp_path: Any) -> None:
+    options = dict(exploration="epsilon", epsilon=0.25)
+    model = A2C(SASRecActorCriticPolicy, vectorized(Clusters), policy_kwargs=POLICY | options)
+    model.policy.save(tmp_path / "policy.pt")
+    loaded = SASRecActorCriticPolicy.load(tmp_path / "policy.pt")
+    assert (loaded.exploration, loaded.epsilon) == ("epsilon", 0.25)
+
+
+class ChosenFromSlates(Clusters):
+    """The judge's toy, which says like LLMOracleEnv whether the judge took any candidate."""
+
+    def step(self, action: Any) -> Any:
+        *rest, info = super().step(action)
+        return (*rest, info | {"pick": 0 if rest[1] > 0 else -1})
+
+
+def test_candidates_not_chosen_teach_too(monkeypatch: Any) -> None:
+    """Neither the critic nor the item taken teaches: what is left is the loss of the slate."""
+    monkeypatch.setattr(IALP, "_actor_weight", lambda self, obs, said, target: 0 * target)
+    returns = []
+    for slate_coef in (0.0, 1.0):
+        model = IALP(
+            "SASRecPolicy", vectorized(ChosenFromSlates, k=10), learning_rate=3e-3,
+            critic_coef=0.0, slate_coef=slate_coef, gradient_steps=2, batch_size=128, seed=0,
+            policy_kwargs=POLICY,
+        )  # fmt: skip
+        returns.append(on_users(model.learn(1200)))
+    assert returns[0] <= 0.5 * LENGTH
+    assert returns[1] >= 0.9 * LENGTH
+
+
 def test_a2c_takes_pgs_policy_class() -> None:
     model = A2C(SASRecActorCriticPolicy, vectorized(Tastes), policy_kwargs=POLICY).learn(80)
     assert isinstance(model.policy.features_extractor, SASRecExtractor)
