@@ -68,6 +68,8 @@ PRETRAINING = {
         policy={"tie_weights": False}, text=False
     ),
     "slate_coef=1 (candidates not chosen)": Pretraining({"slate_coef": 1.0}),
+    'advantage="none", slate_coef=1': Pretraining({"advantage": "none", "slate_coef": 1.0}),
+    'advantage="td", slate_coef=1': Pretraining({"advantage": "td", "slate_coef": 1.0}),
     'candidates="topk"': Pretraining({"candidates": "topk"}),
     "no target network": Pretraining({"tau": 1.0}),
     "gamma=0": Pretraining({"gamma": 0.0}),
@@ -187,9 +189,11 @@ def pretraining_cell(settings: Settings, name: str, seed: int) -> Record:
         )
         curve = TestCurve(settings, seed, settings.verdicts)
         model.learn(settings.verdicts[-1], callback=curve)
+        assert model.replay_buffer is not None
+        picked = float(model.replay_buffer.rewards[: model.replay_buffer.pos].mean())
         if name == DEFAULT:
             model.save_pretrained(pretrained_folder(settings, seed))
-        return [{"variant": name, "seed": seed, "curve": curve.points}]
+        return [{"variant": name, "seed": seed, "curve": curve.points, "picked": picked}]
 
     what = _what_counts(settings, "verdicts", "updates_per_verdict") | asdict(variant)
     return _record(settings, name, seed, "pretraining", what, compute)

@@ -93,6 +93,8 @@ def print_variants(rows: list[Record], title: str, console: Console | None = Non
 
     Args:
         rows: dicts of ``variant``, ``seed`` and ``curve``; the first row's variant is the default.
+            Where they are there: ``picked``, the share of verdicts that named an item;
+            ``while_learning``, the Return of the sessions learned from; ``learning_s``, seconds.
         title: above the table.
         console: where to; default standard output.
     """
@@ -104,12 +106,10 @@ def print_variants(rows: list[Record], title: str, console: Console | None = Non
         "difference to the first row: paired by seed",
     )
     table.add_column("variant")
-    learns_online = "while_learning" in rows[0]
-    for column in (*(f"after {n}" for n in steps), "difference", "distinct"):
-        table.add_column(column, justify="right")
-    if learns_online:
-        table.add_column("while learning", justify="right")
-        table.add_column("learning, s", justify="right")
+    more = {"picked": 2, "while_learning": 1, "learning_s": 0}  # and how many digits
+    more = {name: digits for name, digits in more.items() if name in rows[0]}
+    for column in (*(f"after {n}" for n in steps), "difference", "distinct", *more):
+        table.add_column(column.replace("_", " "), justify="right")
     default = rows[0]["variant"]
     for variant in dict.fromkeys(row["variant"] for row in rows):
         runs = {row["seed"]: row for row in rows if row["variant"] == variant}
@@ -124,9 +124,8 @@ def print_variants(rows: list[Record], title: str, console: Console | None = Non
         gap = f"{np.mean(gaps):+.1f} [{low:+.1f}, {high:+.1f}]" if variant != default else ""
         distinct = np.mean([run["curve"][-1]["distinct"] for run in runs.values()])
         cells += [gap, f"{distinct:.2f}"]
-        if learns_online:
-            cells.append(f"{np.mean([run['while_learning'] for run in runs.values()]):.1f}")
-            cells.append(f"{np.mean([run['learning_s'] for run in runs.values()]):.0f}")
+        for name, digits in more.items():
+            cells.append(f"{np.mean([run[name] for run in runs.values()]):.{digits}f}")
         table.add_row(escape(variant), *(escape(cell) for cell in cells))
     (console or Console(width=150)).print(table)
 
