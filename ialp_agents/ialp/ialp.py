@@ -23,14 +23,19 @@ from torch import Tensor
 from ialp_agents import pretrained
 from ialp_agents.buffers import DictItemReplayBuffer, ItemReplayBuffer
 from ialp_agents.policies import MixturePolicy, SASRecPolicy
+from ialp_agents.sb3_zip import PlainZip
 
 SelfIALP = TypeVar("SelfIALP", bound="IALP")
 Advantage = Literal["td", "q", "q_centred", "none"]
 Candidates = Literal["sample", "topk"]
 Exploration = Literal["categorical", "epsilon", "greedy"]
+PICKLED_BUFFER = (
+    "SB3 keeps a replay buffer as a pickle, which can run code when it is read: to continue with "
+    "the buffer, use a checkpoint (ialp_agents.checkpoint)"
+)
 
 
-class IALP(OffPolicyAlgorithm):
+class IALP(PlainZip, OffPolicyAlgorithm):
     """Interaction-Augmented Learned Policy (iALP).
 
     Paper: https://arxiv.org/abs/2501.13816, Algorithm 1. The agent proposes a slate of k items, the
@@ -315,6 +320,14 @@ class IALP(OffPolicyAlgorithm):
         model.policy.load_state_dict(saved.weights)
         model._update_target(tau=1.0)
         return model
+
+    def save_replay_buffer(self, path: Any) -> None:
+        """Refuses to write what :meth:`load_replay_buffer` would not read."""
+        raise NotImplementedError(PICKLED_BUFFER)
+
+    def load_replay_buffer(self, path: Any, truncate_last_traj: bool = True) -> None:
+        """Refuses: a pickle from a stranger runs code when it is read."""
+        raise NotImplementedError(PICKLED_BUFFER)
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer", "policy_target"], []

@@ -14,6 +14,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from stable_baselines3.common.utils import obs_as_tensor
 
 from ialp_agents.extractor import SASRecExtractor
+from ialp_agents.sb3_zip import PlainZip
 
 SelfPG = TypeVar("SelfPG", bound="PG")
 Array = NDArray[Any]
@@ -53,7 +54,7 @@ class Steps(NamedTuple):
     used: Array
 
 
-class PG(OnPolicyAlgorithm):
+class PG(PlainZip, OnPolicyAlgorithm):
     """Policy gradient: REINFORCE with the discounted return to the end of the session.
 
     Each step takes part in exactly one update, the first after its session's end, with its whole
