@@ -18,6 +18,7 @@ import pytest
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import ActorCriticPolicy
 from test_agents_learning import POLICY, QUICK, SMALL, equal, one_thread, weights
 from test_agents_pretrained import Catalogued
 from test_agents_toys import Clusters, Tastes, vectorized
@@ -228,6 +229,12 @@ def test_what_is_no_plain_json_is_given_again(tmp_path: Path) -> None:
         IALP.load(tmp_path / "model", vectorized(Clusters))
     loaded = IALP.load(tmp_path / "model", vectorized(Clusters), learning_rate=1e-4)
     assert equal(weights(model), weights(loaded)), "item features only made the first weights"
+    own = PG(ActorCriticPolicy, vectorized(Clusters))
+    own.save(tmp_path / "own")
+    with pytest.raises(ValueError, match="pass policy=... to load"):
+        PG.load(tmp_path / "own", vectorized(Clusters))
+    again = PG.load(tmp_path / "own", vectorized(Clusters), policy=ActorCriticPolicy)
+    assert equal(weights(own), weights(again))
     given = dict(custom_objects=dict(learning_rate=1e-4), gamma=0.5)
     loaded = IALP.load(tmp_path / "model", vectorized(Clusters), **given)
     assert (loaded.learning_rate, loaded.gamma) == (1e-4, 0.5)

@@ -15,6 +15,7 @@ from stable_baselines3.common.utils import obs_as_tensor
 
 from ialp_agents.extractor import SASRecExtractor
 from ialp_agents.sb3_zip import PlainZip
+from ialp_agents.spaces import check_same_items, item_space, slate_size
 
 SelfPG = TypeVar("SelfPG", bound="PG")
 Array = NDArray[Any]
@@ -27,13 +28,30 @@ class SASRecActorCriticPolicy(ActorCriticPolicy):
     observations alike.
 
     Args:
+        observation_space: see :class:`SASRecExtractor`.
+        action_space: ``Discrete(n_items)``.
         *args: as for SB3's ``ActorCriticPolicy``.
         **kwargs: as for SB3's ``ActorCriticPolicy``.
+
+    Raises:
+        ValueError: if a space is not as above, or the two disagree on the number of items.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        n_items = int(item_space(action_space).n)
+        if slate_size(action_space) > 1:
+            # SB3 would draw each place of a slate from a head of its own.
+            raise ValueError(f"action_space={action_space} is a slate: use Discrete({n_items})")
         kwargs = {"net_arch": [], "features_extractor_class": SASRecExtractor, **kwargs}
-        super().__init__(*args, **kwargs)
+        super().__init__(observation_space, action_space, *args, **kwargs)
+        if isinstance(self.features_extractor, SASRecExtractor):
+            check_same_items(self.features_extractor.n_items, n_items)
 
 
 class Steps(NamedTuple):
