@@ -184,13 +184,15 @@ def _read(
         )
         with zipfile.ZipFile(file) as archive:
             data = json.loads(archive.read("data"))
-    except (pickle.UnpicklingError, RuntimeError) as error:
+    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
         raise ValueError(
             f"{path} holds other things than tensors where weights belong; they could run code, so "
             "nothing was read: get the file from somebody you trust, saved by save()"
         ) from error
-    except KeyError as error:
-        raise ValueError(f"{path} has no file 'data': pass a zip that save() wrote") from error
+    except (KeyError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"{path} holds no JSON file 'data' ({error}): pass a zip that save() wrote"
+        ) from error
     finally:
         if file is not path:
             file.close()

@@ -179,8 +179,15 @@ def test_damaged_zips_are_named(saved: Path, tmp_path: Path) -> None:
         IALP.load(tmp_path / "text.zip", vectorized(Clusters))
     with zipfile.ZipFile(tmp_path / "empty.zip", "w"):
         pass
-    with pytest.raises(ValueError, match="empty.zip has no file 'data'"):
+    with pytest.raises(ValueError, match="empty.zip holds no JSON file 'data'"):
         IALP.load(tmp_path / "empty.zip", vectorized(Clusters))
+    for content in (b"not JSON", b"[]"):
+        change(saved, "data", content)
+        with pytest.raises(ValueError, match="model.zip.*(no JSON file|not a JSON object)"):
+            IALP.load(saved, vectorized(Clusters))
+    change(saved, "policy.pth", b"")
+    with pytest.raises(ValueError, match="model.zip holds other things than tensors"):
+        IALP.load(saved, vectorized(Clusters))
 
 
 def test_moments_of_other_shapes_never_reach_the_optimiser(saved: Path) -> None:
