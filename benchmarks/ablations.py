@@ -86,6 +86,7 @@ ONLINE: dict[str, tuple[str, dict[str, Any]]] = {
     "ap, alpha_initial=0.5": ("A-iALP_ap", {"alpha_initial": 0.5}),
     "ap, alpha_fraction=0.25": ("A-iALP_ap", {"alpha_fraction": 0.25}),
     "ap, alpha_fraction=1": ("A-iALP_ap", {"alpha_fraction": 1.0}),
+    'ap, alpha_schedule="step"': ("A-iALP_ap", {"alpha_schedule": "step"}),
     'ap, advantage="td" (Eqs. 13/15 as printed)': ("A-iALP_ap", {"advantage": "td"}),
     'ap, advantage="q"': ("A-iALP_ap", {"advantage": "q"}),
     'ap, advantage="none"': ("A-iALP_ap", {"advantage": "none"}),
@@ -118,6 +119,8 @@ class Settings:
         updates_per_step: gradient steps for each of them.
         users: users that an agent serves at once.
         sessions: test sessions of each result.
+        stochastic: play them with the random policies instead of the greedy ones. For Coat, whose
+            users leave a greedy policy that knows two favourite coats at its third step.
         seeds: number of seeds, from 0 on.
         only: parts of the variants' names to run, the default always; empty runs all.
         workers: processes.
@@ -136,6 +139,7 @@ class Settings:
     updates_per_step: float = 0.125
     users: int = 16
     sessions: int = 250
+    stochastic: bool = False
     seeds: int = 5
     only: tuple[str, ...] = ()
     workers: int = 2
@@ -164,6 +168,7 @@ def main(settings: Settings) -> None:
     dataset = make_users(settings.env, 1, data=settings.data).dataset
     kind = "REPLICA (synthetic data)" if dataset.replica else f"{dataset.name} (real data)"
     title = f"{settings.env}, {kind} {dataset.hash}, judge {settings.judge}, {settings.study}"
+    title += ", random play" if settings.stochastic else ", greedy play"
     print_variants(rows, title)
     figure = settings.folder / f"{settings.study}.png"
     plot_variants(rows, title, figure)
@@ -238,7 +243,7 @@ def online_cell(settings: Settings, name: str, seed: int) -> Record:
 
 
 class TestCurve(BaseCallback):
-    """Plays test sessions with the greedy policy at the start and after given numbers of steps.
+    """Plays test sessions with the policy at the start and after given numbers of steps.
 
     Attributes:
         points: dicts of ``steps`` and the sessions' mean ``reward``, ``length``, ``distinct``.
@@ -251,6 +256,7 @@ class TestCurve(BaseCallback):
     def __init__(self, settings: Settings, seed: int, steps: tuple[int, ...]) -> None:
         super().__init__()
         self.seed = seed
+        self.deterministic = not settings.stochastic
         self.due = list(steps)
         self.users = users_of(settings, settings.sessions, split="test")
         self.points: list[dict[str, float]] = []
@@ -283,8 +289,8 @@ class TestCurve(BaseCallback):
         self.seconds += time.perf_counter() - start
 
     def _act(self, observations: Any) -> Any:
-        actions, _ = self.model.predict(observations, deterministic=True)
-        # The first of a greedy slate is the most probable item.
+        actions, _ = self.model.predict(observations, deterministic=self.deterministic)
+        # A slate's first item is what the policy for single items does, random or greedy.
         return actions if actions.ndim == 1 else actions[:, 0]
 
 
@@ -305,7 +311,7 @@ def pretrained_folder(settings: Settings, seed: int) -> Path:
 
 
 def _what_counts(settings: Settings, *names: str) -> dict[str, Any]:
-    always = ("env", "data", "judge", "k", "users", "sessions")
+    always = ("env", "data", "judge", "k", "users", "sessions", "stochastic")
     found = asdict(settings)
     return {
         name: list(v) if isinstance(v := found[name], tuple) else v for name in (*always, *names)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ialp_agents.extractor import SASRecExtractor
 from ialp_agents.softmax import log_normaliser_and_mean, softmax_mean
-from ialp_agents.spaces import item_space, slate_size
+from ialp_agents.spaces import check_same_items, item_space, slate_size
 
 
 class Evaluation(NamedTuple):
@@ -110,11 +110,7 @@ class SASRecPolicy(BasePolicy):
     def _build(self, lr_schedule: Schedule) -> None:
         encoder = self.make_features_extractor()
         assert isinstance(encoder, SASRecExtractor)
-        if encoder.n_items != self.n_items:
-            raise ValueError(
-                f"the observations pad with {encoder.n_items}, but the action space has "
-                f"{self.n_items} items: both must be n_items"
-            )
+        check_same_items(encoder.n_items, self.n_items)
         self.features_extractor = encoder
         self.actor = ItemHead(encoder.features_dim, self.n_items, self.tie_weights)
         self.critic = ItemHead(encoder.features_dim, self.n_items, self.tie_weights)

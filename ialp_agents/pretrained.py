@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
+from safetensors import SafetensorError
+from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -42,9 +44,9 @@ class Catalogue:
     hash: str | None = None
 
     @classmethod
-    def of(cls, model: IALP) -> Catalogue:
-        """Reads it from an agent's policy and environment."""
-        encoder = model.policy.features_extractor
+    def of(cls, model: BaseAlgorithm) -> Catalogue:
+        """Reads it from an agent's policy (its :class:`SASRecExtractor`) and environment."""
+        encoder: Any = model.policy.features_extractor
         sizes = (encoder.n_items, encoder.n_users, encoder.history_length)
         assert model.env is not None
         (env,) = model.env.get_attr("unwrapped", indices=[0])
@@ -52,6 +54,14 @@ class Catalogue:
         if dataset is None:
             return cls(*sizes)
         return cls(*sizes, dataset=dataset.name, hash=dataset.hash)
+
+    @classmethod
+    def read(cls, values: Any, path: object) -> Catalogue:
+        """Makes it from a file's JSON; ValueError, naming ``path``, if that is something else."""
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise ValueError(f"{path}: {values!r} is no catalogue ({error})") from error
 
     def fits(self, other: Catalogue) -> bool:
         """Whether the sizes are equal and, as far as both are known, the data too."""
@@ -86,12 +96,17 @@ class Pretrained:
 
     def check_belongs_to(self, model: IALP) -> None:
         """Raises ValueError if the weights belong to another catalogue than the model's."""
-        other = Catalogue.of(model)
-        if not self.catalogue.fits(other):
-            raise ValueError(
-                f"the weights in {self.folder} belong to {self.catalogue}, but the environment has "
-                f"{other}: use the environment they were trained for, or train new ones"
-            )
+        check_catalogue(self.catalogue, model, self.folder)
+
+
+def check_catalogue(saved: Catalogue, model: BaseAlgorithm, path: object) -> None:
+    """Raises ValueError, naming both, if ``saved`` of ``path`` is not the model's catalogue."""
+    other = Catalogue.of(model)
+    if not saved.fits(other):
+        raise ValueError(
+            f"the weights in {path} belong to {saved}, but the environment has {other}: use the "
+            "environment they were trained for, or train new ones"
+        )
 
 
 def save(model: IALP, folder: Path) -> None:
@@ -125,28 +140,45 @@ def save(model: IALP, folder: Path) -> None:
 
 
 def load(folder: Path) -> Pretrained:
-    """Reads what :func:`save` wrote.
+    """Reads what :func:`save` wrote: JSON and safetensors, whatever else the files hold.
 
     Raises:
         FileNotFoundError: if the folder holds no pre-trained policy.
-        ValueError: if it was written by another version of this format.
+        ValueError: if it was written by another version of this format, or by something else.
     """
-    if not (folder / "config.json").is_file():
-        raise FileNotFoundError(
-            f"{folder / 'config.json'} is missing: pass a folder that save_pretrained() wrote"
+    file = folder / "config.json"
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is missing: pass a folder that save_pretrained() wrote")
+    try:
+        config = json.loads(file.read_text())
+        if config["format"] != FORMAT:
+            raise ValueError(
+                f"{folder} has format {config['format']}, but this version reads {FORMAT}: "
+                "save the policy again with this version"
+            )
+        return Pretrained(
+            folder=folder,
+            catalogue=Catalogue.read(config["catalogue"], file),
+            policy_kwargs=dict(config["policy_kwargs"]),
+            weights=_read_weights(folder, config["weights"]),
         )
-    config = json.loads((folder / "config.json").read_text())
-    if config["format"] != FORMAT:
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise ValueError(
-            f"{folder} has format {config['format']}, but this version reads {FORMAT}: "
-            "save the policy again with this version"
+            f"{file} is not what save_pretrained() wrote ({error!r}): save the policy again"
+        ) from error
+
+
+def _read_weights(folder: Path, name: str) -> dict[str, Tensor]:
+    if Path(name).name != name or not (folder / name).is_file():
+        raise ValueError(
+            f"{folder / 'config.json'} names the weights {name!r}: they must be a file beside it"
         )
-    return Pretrained(
-        folder=folder,
-        catalogue=Catalogue(**config["catalogue"]),
-        policy_kwargs=config["policy_kwargs"],
-        weights=safetensors.torch.load_file(folder / Path(config["weights"]).name),
-    )
+    try:
+        return safetensors.torch.load_file(folder / name)
+    except SafetensorError as error:
+        raise ValueError(
+            f"{folder / name} holds no safetensors ({error}): save the policy again"
+        ) from error
 
 
 def _write(path: Path, content: bytes) -> None:

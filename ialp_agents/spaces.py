@@ -28,6 +28,15 @@ def item_space(action_space: spaces.Space[Any]) -> spaces.Discrete:
     )
 
 
+def check_same_items(n_padding: int, n_items: int) -> None:
+    """Raises ValueError unless the observations' padding id is the number of actions."""
+    if n_padding != n_items:
+        raise ValueError(
+            f"the observations pad with {n_padding}, but the action space has {n_items} items: "
+            "both must be n_items"
+        )
+
+
 def slate_size(action_space: spaces.Space[Any]) -> int:
     """Returns k, the number of items of one action (1 for ``Discrete``)."""
     return len(action_space.nvec) if isinstance(action_space, spaces.MultiDiscrete) else 1

@@ -131,13 +131,16 @@ def test_a_pretrained_agent_starts_as_good_as_it_was(scheme: Any, pretrained: An
     assert on_users(adapted) == expected
 
 
+@pytest.mark.parametrize("schedule", ["linear", "step"])
 @pytest.mark.parametrize("beta_init", ["pretrained", "random"])
-def test_ap_moves_from_the_frozen_policy_to_the_learner(beta_init: Any, pretrained: Any) -> None:
+def test_ap_moves_from_the_frozen_policy_to_the_learner(
+    beta_init: Any, schedule: Any, pretrained: Any
+) -> None:
     folder, model = pretrained
     env = vectorized(Clusters)
     adapted = AIALP.from_pretrained(
-        folder, env, beta_init=beta_init, alpha_initial=0.25, alpha_fraction=0.5, seed=0,
-        batch_size=64,
+        folder, env, beta_init=beta_init, alpha_initial=0.25, alpha_fraction=0.5,
+        alpha_schedule=schedule, seed=0, batch_size=64,
     )  # fmt: skip
     before = weights(model)
     assert equal(weights(SimpleNamespace(policy=adapted.policy.frozen)), before)
@@ -154,6 +157,8 @@ def test_ap_moves_from_the_frozen_policy_to_the_learner(beta_init: Any, pretrain
     # The callback sees alpha before the step's update: after n of 400 steps, 1 - (1 - n/200) * 3/4.
     steps = np.arange(len(alphas)) * env.num_envs
     expected = np.minimum(0.25 + 0.75 * steps / 200, 1)
+    if schedule == "step":
+        expected = np.where(steps < 200, 0.25, 1)
     np.testing.assert_allclose(alphas, expected, rtol=1e-6)
     assert adapted.policy.alpha == 1
     assert equal(weights(SimpleNamespace(policy=adapted.policy.frozen)), before)

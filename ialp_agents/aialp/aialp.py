@@ -5,16 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar, get_args
 
+import torch
+from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 
 from ialp_agents import pretrained
-from ialp_agents.ialp.ialp import IALP
+from ialp_agents.ialp.ialp import IALP, Advantage, Candidates
 from ialp_agents.policies import MixturePolicy, SASRecPolicy
-from ialp_agents.spaces import check_choice
+from ialp_agents.spaces import Exploration, check_choice
 
 SelfAIALP = TypeVar("SelfAIALP", bound="AIALP")
 Scheme = Literal["ft", "ap"]
+AlphaSchedule = Literal["linear", "step"]
 BetaInit = Literal["pretrained", "random"]
 
 
@@ -24,22 +27,24 @@ class AIALP(IALP):
     Paper: https://arxiv.org/abs/2501.13816, Algorithm 2. Made with :meth:`from_pretrained`.
     ``scheme="ft"`` (``SASRecPolicy``) goes on training the pre-trained weights. ``scheme="ap"``
     (``MixturePolicy``) keeps them frozen and mixes them with a learning policy whose share alpha
-    rises linearly to 1, so that the first users meet the pre-trained policy.
+    rises to 1, so that the first users meet the pre-trained policy.
 
     Args:
         policy: ``"SASRecPolicy"`` or ``"MixturePolicy"``.
         env: an environment of item sessions.
         learning_rate: of Adam (not given; a third of IALP's, for pre-trained weights have less far
             to go).
-        *args: the further arguments of :class:`IALP`, in its order.
         alpha_initial: the learner's first share, in (0, 1] (Eq. 15 starts from 0, but at 0 the
             learner gets no gradient). Mixtures only.
         alpha_fraction: share of the training after which alpha is 1, in (0, 1] (not given).
             Mixtures only.
-        **kwargs: the keyword arguments of :class:`IALP`.
+        alpha_schedule: how alpha gets there: ``"linear"``, or ``"step"``, which stays at
+            ``alpha_initial`` and then hands over at once (not given). Mixtures only.
+
+    The other arguments are those of :class:`IALP`.
 
     Raises:
-        ValueError: for alphas out of range, and as :class:`IALP`.
+        ValueError: for alphas out of range, an unknown schedule, and as :class:`IALP`.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
@@ -52,19 +57,76 @@ class AIALP(IALP):
         policy: str | type[SASRecPolicy],
         env: GymEnv | str,
         learning_rate: float | Schedule = 1e-3,
-        *args: Any,
+        buffer_size: int = 100_000,
+        learning_starts: int = 100,
+        batch_size: int = 256,
+        tau: float = 0.005,
+        gamma: float = 0.9,
+        train_freq: int | tuple[int, str] = 1,
+        gradient_steps: int = 1,
+        replay_buffer_class: type[ReplayBuffer] | None = None,
+        replay_buffer_kwargs: dict[str, Any] | None = None,
+        target_update_interval: int = 1,
+        advantage: Advantage = "q_centred",
+        critic_coef: float = 1.0,
+        slate_coef: float = 0.0,
+        candidates: Candidates = "sample",
+        exploration: Exploration = "categorical",
+        epsilon: float = 0.1,
+        max_grad_norm: float = 10,
         alpha_initial: float = 0.1,
         alpha_fraction: float = 0.5,
-        **kwargs: Any,
+        alpha_schedule: AlphaSchedule = "linear",
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: torch.device | str = "auto",
+        _init_setup_model: bool = True,
     ) -> None:
+        check_choice("alpha_schedule", alpha_schedule, get_args(AlphaSchedule))
         for name, value in (("alpha_initial", alpha_initial), ("alpha_fraction", alpha_fraction)):
             if not 0 < value <= 1:
                 raise ValueError(
                     f"{name}={value} is out of range: it must be above 0 and at most 1"
                 )
+        super().__init__(
+            policy,
+            env,
+            learning_rate,
+            buffer_size,
+            learning_starts,
+            batch_size,
+            tau,
+            gamma,
+            train_freq,
+            gradient_steps,
+            replay_buffer_class=replay_buffer_class,
+            replay_buffer_kwargs=replay_buffer_kwargs,
+            target_update_interval=target_update_interval,
+            advantage=advantage,
+            critic_coef=critic_coef,
+            slate_coef=slate_coef,
+            candidates=candidates,
+            exploration=exploration,
+            epsilon=epsilon,
+            max_grad_norm=max_grad_norm,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            policy_kwargs=policy_kwargs,
+            verbose=verbose,
+            seed=seed,
+            device=device,
+            _init_setup_model=False,
+        )
+
         self.alpha_initial = alpha_initial
         self.alpha_fraction = alpha_fraction
-        super().__init__(policy, env, learning_rate, *args, **kwargs)
+        self.alpha_schedule = alpha_schedule
+
+        if _init_setup_model:
+            self._setup_model()
 
     def _setup_model(self) -> None:
         super()._setup_model()
@@ -80,6 +142,8 @@ class AIALP(IALP):
         if isinstance(self.policy, MixturePolicy):
             elapsed = 1 - self._current_progress_remaining
             to_go = 1 - min(elapsed / self.alpha_fraction, 1)
+            if self.alpha_schedule == "step":
+                to_go = float(to_go > 0)
             alpha = 1 - to_go * (1 - self.alpha_initial)
             self.policy.alpha.fill_(alpha)
             self.logger.record("rollout/alpha", alpha)

@@ -23,14 +23,19 @@ from torch import Tensor
 from ialp_agents import pretrained
 from ialp_agents.buffers import DictItemReplayBuffer, ItemReplayBuffer
 from ialp_agents.policies import Evaluation, MixturePolicy, SASRecPolicy
-from ialp_agents.spaces import Exploration, check_choice
+from ialp_agents.sb3_zip import PlainZip
+from ialp_agents.spaces import Exploration, check_choice, item_space
 
 SelfIALP = TypeVar("SelfIALP", bound="IALP")
 Advantage = Literal["td", "q", "q_centred", "none"]
 Candidates = Literal["sample", "topk"]
+PICKLED_BUFFER = (
+    "SB3 keeps a replay buffer as a pickle, which can run code when it is read: to continue with "
+    "the buffer, use a checkpoint (ialp_agents.checkpoint)"
+)
 
 
-class IALP(OffPolicyAlgorithm):
+class IALP(PlainZip, OffPolicyAlgorithm):
     """Interaction-Augmented Learned Policy (iALP).
 
     Paper: https://arxiv.org/abs/2501.13816, Algorithm 1. The agent proposes a slate of k items, the
@@ -160,6 +165,7 @@ class IALP(OffPolicyAlgorithm):
             self._setup_model()
 
     def _setup_model(self) -> None:
+        item_space(self.action_space)  # refuses other spaces before SB3's buffer stumbles over them
         if self.replay_buffer_class is None:
             has_dict = isinstance(self.observation_space, spaces.Dict)
             self.replay_buffer_class = DictItemReplayBuffer if has_dict else ItemReplayBuffer
@@ -321,6 +327,14 @@ class IALP(OffPolicyAlgorithm):
         model.policy.load_state_dict(saved.weights)
         model._update_target(tau=1.0)
         return model
+
+    def save_replay_buffer(self, path: Any) -> None:
+        """Refuses to write what :meth:`load_replay_buffer` would not read."""
+        raise NotImplementedError(PICKLED_BUFFER)
+
+    def load_replay_buffer(self, path: Any, truncate_last_traj: bool = True) -> None:
+        """Refuses: a pickle from a stranger runs code when it is read."""
+        raise NotImplementedError(PICKLED_BUFFER)
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer", "policy_target"], []

@@ -15,7 +15,14 @@ from stable_baselines3.common.utils import obs_as_tensor
 from torch import Tensor
 
 from ialp_agents.extractor import SASRecExtractor
-from ialp_agents.spaces import Exploration, check_choice
+from ialp_agents.sb3_zip import PlainZip
+from ialp_agents.spaces import (
+    Exploration,
+    check_choice,
+    check_same_items,
+    item_space,
+    slate_size,
+)
 
 SelfPG = TypeVar("SelfPG", bound="PG")
 Array = NDArray[Any]
@@ -28,6 +35,8 @@ class SASRecActorCriticPolicy(ActorCriticPolicy):
     observations alike.
 
     Args:
+        observation_space: see :class:`SASRecExtractor`.
+        action_space: ``Discrete(n_items)``.
         *args: as for SB3's ``ActorCriticPolicy``.
         exploration: how an item is chosen while collecting (RQ4 of the paper): ``"categorical"``
             draws it from the policy, as SB3 does, ``"greedy"`` takes the most probable,
@@ -37,19 +46,28 @@ class SASRecActorCriticPolicy(ActorCriticPolicy):
         **kwargs: as for SB3's ``ActorCriticPolicy``.
 
     Raises:
-        ValueError: for an unknown ``exploration``.
+        ValueError: for an unknown ``exploration``, or if a space is not as above, or the two
+            disagree on the number of items.
     """
 
     def __init__(
         self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
         *args: Any,
         exploration: Exploration = "categorical",
         epsilon: float = 0.1,
         **kwargs: Any,
     ) -> None:
         check_choice("exploration", exploration, get_args(Exploration))
+        n_items = int(item_space(action_space).n)
+        if slate_size(action_space) > 1:
+            # SB3 would draw each place of a slate from a head of its own.
+            raise ValueError(f"action_space={action_space} is a slate: use Discrete({n_items})")
         kwargs = {"net_arch": [], "features_extractor_class": SASRecExtractor, **kwargs}
-        super().__init__(*args, **kwargs)
+        super().__init__(observation_space, action_space, *args, **kwargs)
+        if isinstance(self.features_extractor, SASRecExtractor):
+            check_same_items(self.features_extractor.n_items, n_items)
         self.exploration = exploration
         self.epsilon = epsilon
 
@@ -97,7 +115,7 @@ class Steps(NamedTuple):
     used: Array
 
 
-class PG(OnPolicyAlgorithm):
+class PG(PlainZip, OnPolicyAlgorithm):
     """Policy gradient: REINFORCE with the discounted return to the end of the session.
 
     Each step takes part in exactly one update, the first after its session's end, with its whole

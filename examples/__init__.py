@@ -1,0 +1,1 @@
+"""Agents that are not ours on the environments: one script each, see its first lines."""
