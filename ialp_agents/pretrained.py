@@ -7,15 +7,15 @@ new weights take the place of the old ones.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
 from torch import Tensor
+
+from ialp_agents.files import content_hash, write_whole
 
 if TYPE_CHECKING:
     from ialp_agents.ialp.ialp import IALP
@@ -102,7 +102,7 @@ def save(model: IALP, folder: Path) -> None:
         if not name.startswith("frozen.") and name != "alpha"
     }
     content = safetensors.torch.save(learner)
-    weights = folder / f"weights-{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
+    weights = folder / f"weights-{content_hash(content)}.safetensors"
     policy = model.policy
     config = {
         "format": FORMAT,
@@ -117,8 +117,8 @@ def save(model: IALP, folder: Path) -> None:
         "weights": weights.name,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    _write(weights, content)
-    _write(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())
+    write_whole(weights, content)
+    write_whole(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())
     for old in folder.glob("weights-*.safetensors"):
         if old != weights:
             old.unlink()
@@ -147,13 +147,3 @@ def load(folder: Path) -> Pretrained:
         policy_kwargs=config["policy_kwargs"],
         weights=safetensors.torch.load_file(folder / Path(config["weights"]).name),
     )
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Writes a whole file or none of it."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
