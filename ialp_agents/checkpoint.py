@@ -222,7 +222,7 @@ def _restore(model: BaseAlgorithm, path: Path, state: Tree) -> None:
     tensors, optimizers = _torch_parts(model)
     assert model.env is not None
     if model._last_obs is None:
-        model.env.reset()  # uses up the seed, which a later reset must not begin with again
+        model.env.reset()  # set_state needs it; and a later reset must not begin with the seed
     set_vec_state(model.env, state["env"])
     with torch.no_grad():
         for name, tensor in tensors.items():

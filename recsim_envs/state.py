@@ -2,8 +2,8 @@
 
 An environment that can be stopped has two methods. ``get_state()`` returns a dict (nested as you
 like) of arrays, lists, numbers, strings, booleans and None, in which nothing is shared with the
-environment. ``set_state(state)`` takes it back: the environment then continues bit for bit as the
-one that returned it, without a ``reset()`` in between. All of recsim's environments have them.
+environment. ``set_state(state)``, after a ``reset()``, takes it back: the environment then continues
+bit for bit as the one that returned it. All of recsim's environments have them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ State = dict[str, Any]
 
 # What gym.make() wraps around an environment, and what each wrapper remembers of the session.
 WRAPPERS: dict[type, tuple[str, ...]] = {
-    OrderEnforcing: ("_has_reset",),
+    OrderEnforcing: (),
     PassiveEnvChecker: (),
     TimeLimit: ("_elapsed_steps",),
 }
@@ -44,7 +44,7 @@ def set_state(env: Any, state: State) -> None:
     """Takes back what :func:`get_state` returned.
 
     Args:
-        env: an environment made with the same arguments, in the same wrappers.
+        env: an environment made with the same arguments, in the same wrappers, that was reset.
         state: what :func:`get_state` returned.
 
     Raises:
