@@ -75,7 +75,7 @@ def read_tree(path: Path) -> Tree:
         )
     try:
         with safe_open(path, framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            arrays = {name: file.get_tensor(name) for name in file.keys()}
             tree: Tree = _with_arrays(json.loads(file.metadata()["tree"]), arrays)
     except (safetensors.SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise DamagedFileError(f"{path} is not a file of this kind: {error}") from error

@@ -2,7 +2,7 @@
 
 An environment that can be stopped has two methods. ``get_state()`` returns a dict (nested as you
 like) of arrays, lists, numbers, strings, booleans and None, in which nothing is shared with the
-environment. ``set_state(state)``, after a ``reset()``, takes it back: the environment then continues
+environment. ``set_state(state)`` takes it back, after a ``reset()``: the environment then continues
 bit for bit as the one that returned it. All of recsim's environments have them.
 """
 

@@ -158,10 +158,11 @@ class StopAfter(BaseCallback):
 def broken(make: Any, folder: Path, *stops: int, every: int = 12) -> Any:
     """Trains to the end, but each time from a new process's state, in so many pieces."""
     for piece, stop in enumerate((*stops, 10 * STEPS)):
-        random.seed(piece)
-        np.random.seed(piece)
-        torch.manual_seed(piece)
-        model = make()
+        model = make()  # which seeds the generators: undone, for a resumed run must not need it
+        if piece > 0:
+            random.seed(piece)
+            np.random.seed(piece)
+            torch.manual_seed(piece)
         model.learn(STEPS, callback=[Checkpoints(folder, every), StopAfter(stop)])
         assert (model.num_timesteps < STEPS) == (stop < STEPS)
     return model
@@ -188,12 +189,13 @@ def ialp(**kwargs: Any) -> IALP:
 
 
 def test_a_complete_run_is_not_repeated(tmp_path: Path) -> None:
-    first = ialp().learn(STEPS, callback=Checkpoints(tmp_path, every=12))
+    model = ialp(learning_rate=falling).learn(STEPS, callback=Checkpoints(tmp_path, every=12))
+    expected = fingerprint(model)
     env = vectorized(Clusters, n=4, k=4)
     env.step_async = None  # so that a step fails
-    assert fingerprint(ialp(env=env).learn(STEPS, callback=Checkpoints(tmp_path, every=12))) == (
-        fingerprint(first)
-    )
+    again = ialp(env=env, learning_rate=falling)
+    again.learn(STEPS, callback=Checkpoints(tmp_path, every=12))
+    assert fingerprint(again) == expected
 
 
 def test_resume_goes_beyond_the_end(tmp_path: Path) -> None:
@@ -246,7 +248,7 @@ def test_other_settings_are_refused_and_change_nothing(
     other = ialp(**changed)
     other.learn(4)
     before = fingerprint(other)
-    with pytest.raises(ValueError, match=both):
+    with pytest.raises(ValueError, match=rf"step-0+32-\w+.safetensors cannot be resumed.*{both}"):
         resume(other, tmp_path)
     assert fingerprint(other) == before
 
@@ -402,7 +404,7 @@ KILLED: dict[str, Any] = {
 def train_to_the_end(agent: str, weights: Path, folder: Path) -> None:
     """The script that is killed; it leaves the fingerprint of what it ends with."""
     torch.set_num_threads(1)
-    model = KILLED[agent](weights).learn(STEPS, callback=Checkpoints(folder / "run", every=8))
+    model = KILLED[agent](weights).learn(64, callback=Checkpoints(folder / "run", every=8))
     (folder / "end.json").write_text(json.dumps(fingerprint(model)))
 
 
