@@ -199,16 +199,17 @@ def test_a_complete_run_is_not_repeated(tmp_path: Path) -> None:
 
 
 def test_resume_goes_beyond_the_end(tmp_path: Path) -> None:
-    first = ialp().learn(STEPS, callback=Checkpoints(tmp_path, every=50))
-    second = ialp()
-    resume(second, tmp_path)
-    expected = fingerprint(first.learn(40, reset_num_timesteps=False))
+    def beyond(model: Any) -> list[Any]:
+        on = fingerprint(model.learn(40, reset_num_timesteps=False))
+        assert model.num_timesteps == STEPS + 40
+        return [on, fingerprint(model.learn(40))]  # which resets the environments
+
+    expected = beyond(ialp().learn(STEPS, callback=Checkpoints(tmp_path, every=50)))
+    model = ialp()
     np.random.seed(1)
     torch.manual_seed(1)
-    third = ialp()
-    resume(third, tmp_path)
-    assert fingerprint(third.learn(40, reset_num_timesteps=False)) == expected
-    assert third.num_timesteps == STEPS + 40
+    resume(model, tmp_path)
+    assert beyond(model) == expected
 
 
 def test_two_checkpoints_are_kept(tmp_path: Path) -> None:
