@@ -10,7 +10,6 @@ import pickle
 import random
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -434,18 +433,17 @@ def test_killed_at_100_random_moments(
     def end(folder: Path) -> tuple[Any, str]:
         return json.loads((folder / "end.json").read_text()), max((folder / "run").iterdir()).name
 
-    attempt(tmp_path / "first")  # starts the server
-    start = time.monotonic()
     attempt(tmp_path / "unbroken")
-    duration = time.monotonic() - start
-
-    rng = np.random.default_rng(0)
+    # The limit follows the machine's speed, to where three of four attempts are killed.
+    rng, limit = np.random.default_rng(0), 1.0
     kills = runs = in_a_write = 0
     while kills < 100:
         folder = tmp_path / str(runs)
-        while not attempt(folder, rng.uniform(0, duration)):
+        while not attempt(folder, rng.uniform(0, limit)):
             kills += 1
             in_a_write += any((folder / "run").glob(".step-*"))
+            limit *= 1.05
         assert end(folder) == end(tmp_path / "unbroken")
         runs += 1
-    print(f"{agent}: {kills} kills in {runs} runs of {duration:.2f} s, {in_a_write} in a write")
+        limit /= 1.15
+    print(f"{agent}: {kills} kills in {runs} runs, {in_a_write} in a write, limit {limit:.2f} s")
