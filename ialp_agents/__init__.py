@@ -7,6 +7,7 @@ the action space is a slate (``MultiDiscrete([n_items] * k)``); where users answ
 
 from ialp_agents.aialp import AIALP
 from ialp_agents.buffers import DictItemReplayBuffer, ItemReplayBuffer
+from ialp_agents.checkpoint import Checkpoints, resume
 from ialp_agents.extractor import SASRecExtractor
 from ialp_agents.ialp import IALP
 from ialp_agents.pg import PG
@@ -17,10 +18,12 @@ __all__ = [
     "AIALP",
     "IALP",
     "PG",
+    "Checkpoints",
     "DictItemReplayBuffer",
     "ItemReplayBuffer",
     "MixturePolicy",
     "SASRecActorCriticPolicy",
     "SASRecExtractor",
     "SASRecPolicy",
+    "resume",
 ]

@@ -7,9 +7,7 @@ new weights take the place of the old ones.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +16,8 @@ import safetensors.torch
 from safetensors import SafetensorError
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import Tensor
+
+from ialp_agents.files import content_hash, write_whole
 
 if TYPE_CHECKING:
     from ialp_agents.ialp.ialp import IALP
@@ -117,7 +117,7 @@ def save(model: IALP, folder: Path) -> None:
         if not name.startswith("frozen.") and name != "alpha"
     }
     content = safetensors.torch.save(learner)
-    weights = folder / f"weights-{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
+    weights = folder / f"weights-{content_hash(content)}.safetensors"
     policy = model.policy
     config = {
         "format": FORMAT,
@@ -132,8 +132,8 @@ def save(model: IALP, folder: Path) -> None:
         "weights": weights.name,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    _write(weights, content)
-    _write(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())
+    write_whole(weights, content)
+    write_whole(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())
     for old in folder.glob("weights-*.safetensors"):
         if old != weights:
             old.unlink()
@@ -179,13 +179,3 @@ def _read_weights(folder: Path, name: str) -> dict[str, Tensor]:
         raise ValueError(
             f"{folder / name} holds no safetensors ({error}): save the policy again"
         ) from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Writes a whole file or none of it."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)

@@ -7,6 +7,7 @@ for "None of them", in which case a random candidate is shown.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any, Literal, SupportsFloat, get_args
 
 import gymnasium as gym
@@ -15,6 +16,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 
 from llm_oracle.judge import IntArray, Judge
+from recsim_envs.state import State, check_settings, get_state, set_state
 
 Reward = Literal["judge", "env"]
 Observation = NDArray[np.integer] | dict[str, NDArray[np.integer]]
@@ -84,6 +86,19 @@ class LLMOracleVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
             rewards = (picks >= 0).astype(np.float64)
         return observation, rewards, terminated, truncated, infos | {"item": items, "pick": picks}
 
+    def get_state(self) -> State:
+        """The inner environment's state and what the judge sees next, see `recsim_envs.state`."""
+        return _get_state(self)
+
+    def set_state(self, state: State) -> None:
+        """Continues where the environment was that returned ``state``.
+
+        Raises:
+            TypeError: if the inner environment has no such methods.
+            ValueError: if that one was made with other arguments or another judge.
+        """
+        _set_state(self, state)
+
 
 class LLMOracleEnv(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
     """:class:`LLMOracleVectorEnv` for a single environment: a batch of one.
@@ -130,6 +145,32 @@ class LLMOracleEnv(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorA
             reward = float(picks[0] >= 0)
         info = info | {"item": int(items[0]), "pick": int(picks[0])}
         return observation, reward, terminated, truncated, info
+
+    def get_state(self) -> State:
+        """As :meth:`LLMOracleVectorEnv.get_state`."""
+        return _get_state(self)
+
+    def set_state(self, state: State) -> None:
+        """As :meth:`LLMOracleVectorEnv.set_state`."""
+        _set_state(self, state)
+
+
+def _get_state(env: LLMOracleVectorEnv | LLMOracleEnv) -> State:
+    return {
+        "settings": _settings(env),
+        "observation": deepcopy(env._observation),
+        "env": get_state(env.env),
+    }
+
+
+def _set_state(env: LLMOracleVectorEnv | LLMOracleEnv, state: State) -> None:
+    check_settings(state["settings"], _settings(env), f"this {type(env).__name__}")
+    set_state(env.env, state["env"])
+    env._observation = deepcopy(state["observation"])
+
+
+def _settings(env: LLMOracleVectorEnv | LLMOracleEnv) -> State:
+    return {"judge": env.judge.name, "k": env.k, "reward": env.reward}
 
 
 def _choose(

@@ -87,5 +87,5 @@ def load_shopper_simulator(
     ratings = load_ratings(folder)
     distance = item_distances(ratings["test"])
     simulator = ShopperSimulator(n, Dataset.load(folder), ratings[split], distance, **rule)
-    simulator.reward_hash = file_hash(folder / "ratings.safetensors")
+    simulator.reward_hash, simulator.split = file_hash(folder / "ratings.safetensors"), split
     return simulator

@@ -11,6 +11,7 @@ from gymnasium.vector.utils import batch_space
 
 from recsim_envs.dataset import Dataset
 from recsim_envs.simulator import BoolArray, Observation, Simulator
+from recsim_envs.state import State
 
 
 class RecommenderVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
@@ -72,6 +73,19 @@ class RecommenderVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             )
             self.simulator.reset(done, self.np_random)
         return self.simulator.observe(), reward, terminated, truncated, infos
+
+    def get_state(self) -> State:
+        """The users and the generator that they share, see :mod:`recsim_envs.state`."""
+        return {"simulator": self.simulator.get_state(), "rng": self.np_random.bit_generator.state}
+
+    def set_state(self, state: State) -> None:
+        """Continues where the environment was that returned ``state``.
+
+        Raises:
+            ValueError: if that one was made with other arguments; the message names both.
+        """
+        self.simulator.set_state(state["simulator"])
+        self.np_random.bit_generator.state = state["rng"]
 
 
 class RecommenderEnv(gym.Env[Any, np.int64]):
@@ -136,6 +150,21 @@ class RecommenderEnv(gym.Env[Any, np.int64]):
         lines = [f"  {texts[int(item)]}" for item in shown if item < self.dataset.n_items]
         terms = ", ".join(f"{key}={value:.4g}" for key, value in self._last.items())
         return "\n".join([repr(self.dataset), *lines, terms])
+
+    def get_state(self) -> State:
+        """The user and the random generator, see :mod:`recsim_envs.state`."""
+        return {
+            "simulator": self.simulator.get_state(),
+            "rng": self.np_random.bit_generator.state,
+            "over": self._over,
+            "last": dict(self._last),
+        }
+
+    def set_state(self, state: State) -> None:
+        """As :meth:`RecommenderVectorEnv.set_state`."""
+        self.simulator.set_state(state["simulator"])
+        self.np_random.bit_generator.state = state["rng"]
+        self._over, self._last = state["over"], dict(state["last"])
 
     def _observe(self) -> Observation:
         observation = self.simulator.observe()

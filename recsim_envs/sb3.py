@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
+from recsim_envs.state import State, get_state, set_state
+
 
 class BatchedVecEnv(VecEnv):
     """Steps all users with one call of the vector environment.
@@ -61,6 +63,14 @@ class BatchedVecEnv(VecEnv):
             per_user[i]["terminal_observation"] = infos["final_obs"][i]
             per_user[i]["TimeLimit.truncated"] = bool(truncated[i] and not terminated[i])
         return observations, np.asarray(rewards, dtype=np.float32), done, per_user
+
+    def get_state(self) -> State:
+        """The vector environment's state, see :mod:`recsim_envs.state`."""
+        return get_state(self.env)
+
+    def set_state(self, state: State) -> None:
+        """Continues where the environment was that returned ``state``; a step must not be open."""
+        set_state(self.env, state)
 
     def close(self) -> None:
         """Closes the vector environment."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -42,6 +42,9 @@ class SessionSimulator(Simulator):
         leaves: if False the user never leaves before the cap.
         repeats: "mask" leaves items already shown out of the action masks.
     """
+
+    SETTINGS: ClassVar = (*Simulator.SETTINGS, "user_model", "initial_patience")
+    STATE: ClassVar = (*Simulator.STATE, "patience")
 
     def __init__(
         self,
@@ -155,5 +158,5 @@ def load_session_simulator(
             f"other environment, or prepare it again with --scenario {scenario}"
         )
     simulator = SessionSimulator(n, dataset, model, load_split(folder, dataset, split), **rule)
-    simulator.reward_hash = file_hash(weights)
+    simulator.reward_hash, simulator.split = file_hash(weights), split
     return simulator

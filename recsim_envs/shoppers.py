@@ -7,7 +7,7 @@ repeat to the digit.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 from gymnasium import spaces
@@ -59,6 +59,9 @@ class ShopperSimulator(Simulator):
         leaves: if False the user never leaves before the cap.
         repeats: "mask" leaves items already shown out of the action masks.
     """
+
+    SETTINGS: ClassVar = (*Simulator.SETTINGS, "window", "leave_distance", "n_recent")
+    STATE: ClassVar = (*Simulator.STATE, "user")
 
     def __init__(
         self,

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
 from recsim_envs.dataset import Dataset, IntArray
+from recsim_envs.state import State, check_settings
 
 Observation = Any
 """(N, H) int32 histories, or a dict with ``user`` (N,) int64 and ``history`` (N, H) int32."""
@@ -55,6 +56,20 @@ class Simulator(ABC):
     observation_space: spaces.Space[Any]
     reward_hash: str | None = None
     """Content hash of the file that the rewards come from; None for a model made in memory."""
+    split: str | None = None
+    """Which part of the data the users come from; None for a simulator made in memory."""
+
+    SETTINGS: ClassVar[tuple[str, ...]] = (
+        "n",
+        "max_steps",
+        "leaves",
+        "repeats",
+        "split",
+        "reward_hash",
+    )
+    """The attributes that :meth:`set_state` requires to be equal; a subclass adds its own."""
+    STATE: ClassVar[tuple[str, ...]] = ("history", "shown", "steps", "distinct")
+    """The arrays that change from step to step; a subclass adds its own."""
 
     def __init__(
         self,
@@ -152,6 +167,25 @@ class Simulator(ABC):
         if self.repeats == "mask":
             return ~self.already_shown()
         return np.ones((self.n, self.dataset.n_items), dtype=bool)
+
+    def get_state(self) -> State:
+        """The users' state and what they were made with, see :mod:`recsim_envs.state`."""
+        state: State = {name: getattr(self, name).copy() for name in self.STATE}
+        return {**state, "settings": self._settings()}
+
+    def set_state(self, state: State) -> None:
+        """Takes back what :meth:`get_state` returned.
+
+        Raises:
+            ValueError: if it comes from other data or another rule; the message names both.
+        """
+        check_settings(state["settings"], self._settings(), f"this {type(self).__name__}")
+        for name in self.STATE:
+            getattr(self, name)[:] = state[name]
+
+    def _settings(self) -> State:
+        settings = {name: getattr(self, name) for name in self.SETTINGS}
+        return {**settings, "data": self.dataset.name, "data_hash": self.dataset.hash}
 
     def already_shown(self) -> BoolArray:
         """Which items the running sessions have shown, (N, n_items)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import gymnasium as gym
@@ -49,6 +50,16 @@ class Clusters(gym.Env[Any, Any]):
         self.steps += 1
         left = self.leaves and reward == 0
         return self.observe(), reward, left, self.steps == LENGTH, {"item": item}
+
+    def get_state(self) -> dict[str, Any]:
+        names = ("session", "steps", "user") if hasattr(self, "user") else ("session", "steps")
+        kept = {name: getattr(self, name) for name in names}
+        return {**deepcopy(kept), "rng": self.np_random.bit_generator.state}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        state = deepcopy(state)
+        self.np_random.bit_generator.state = state.pop("rng")
+        vars(self).update(state)
 
 
 class Tastes(Clusters):

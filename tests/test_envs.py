@@ -1,5 +1,6 @@
 """The registered environments: Gymnasium's and SB3's contracts, determinism, one dynamics."""
 
+import json
 import pickle
 
 import gymnasium as gym
@@ -15,6 +16,7 @@ from recsim_envs.dataset import DataError
 from recsim_envs.importers import import_coat, import_tables, read_matrix
 from recsim_envs.prepare import prepare
 from recsim_envs.sb3 import BatchedVecEnv
+from recsim_envs.state import get_state, set_state
 
 IDS = [spec.id for spec in gym.registry.values() if spec.namespace == "recsim"]
 
@@ -78,6 +80,69 @@ def test_same_seed_same_trajectory(env_id):
     fresh = play(gym.make_vec(env_id, num_envs=5), 3)
     assert pickle.dumps(first) == pickle.dumps(second) == pickle.dumps(fresh)
     assert pickle.dumps(first) != pickle.dumps(other)
+
+
+STATEFUL = [(env_id, {}) for env_id in IDS] + [("recsim/LFM-v0", {"user_model": "hac"})]
+
+
+@pytest.mark.parametrize(("env_id", "arguments"), STATEFUL)
+def test_an_environment_continues_from_a_state(env_id, arguments):
+    def steps(env, n=40):
+        rng, trajectory = np.random.default_rng(1), []
+        for _ in range(n):
+            actions = rng.integers(env.single_action_space.n, size=env.num_envs)
+            trajectory.append(env.step(actions))
+        return pickle.dumps(trajectory)
+
+    first = gym.make_vec(env_id, num_envs=5, **arguments)
+    play(first, 3, steps=7)
+    state = get_state(first)
+    kept = pickle.dumps(state)
+    expected = steps(first)
+    assert pickle.dumps(state) == kept, "the state is shared with the environment"
+    second = gym.make_vec(env_id, num_envs=5, **arguments)
+    second.reset(seed=9)
+    for _ in range(2):
+        set_state(second, json.loads(json.dumps(state, default=np.ndarray.tolist)))
+        assert steps(second) == expected
+
+
+@pytest.mark.parametrize(("env_id", "arguments"), STATEFUL)
+def test_a_single_environment_continues_from_a_state(env_id, arguments):
+    def steps(env, n=40):
+        rng, trajectory = np.random.default_rng(1), []
+        for _ in range(n):
+            trajectory.append(env.step(rng.integers(env.action_space.n)))
+            if trajectory[-1][2] or trajectory[-1][3]:
+                trajectory.append(env.reset())
+            trajectory.append(env.render())
+        return pickle.dumps(trajectory)
+
+    first = gym.make(env_id, render_mode="ansi", **arguments)
+    first.reset(seed=3)
+    first.step(0)
+    state = get_state(first)
+    expected = steps(first)
+    second = gym.make(env_id, render_mode="ansi", **arguments)
+    second.reset(seed=9)
+    set_state(second, state)
+    assert steps(second) == expected
+
+
+def test_a_state_of_other_settings_is_refused():
+    states = {env_id: get_state(gym.make_vec(env_id, num_envs=2)) for env_id in IDS}
+    for env_id, arguments, both in (
+        ("recsim/LFM-v0", {"split": "test"}, "split='train'.*split='test'"),
+        ("recsim/LFM-v0", {"patience": 5.0}, "initial_patience=10.0.*initial_patience=5.0"),
+        ("recsim/Coat-v0", {"window": "easyrl4rec"}, "window='exact'.*window='easyrl4rec'"),
+        ("recsim/Coat-v0", {"max_steps": 9}, "max_steps=30.*max_steps=9"),
+        ("recsim/Coat-v0", {"num_envs": 3}, "n=2.*n=3"),
+    ):
+        env = gym.make_vec(env_id, **{"num_envs": 2, **arguments})
+        with pytest.raises(ValueError, match=both):
+            set_state(env, states[env_id])
+    with pytest.raises(ValueError, match="data='lfm-replica'.*data='industry-replica'"):
+        set_state(gym.make_vec("recsim/Industry-v0", num_envs=2), states["recsim/LFM-v0"])
 
 
 @pytest.mark.parametrize("env_id", IDS)

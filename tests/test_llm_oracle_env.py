@@ -1,5 +1,6 @@
 """The environment in which the judge is the user, with judges that follow a script."""
 
+import pickle
 import warnings
 
 import gymnasium as gym
@@ -10,6 +11,7 @@ from gymnasium.vector import AutoresetMode
 
 import recsim_envs  # noqa: F401  (registers the environments)
 from llm_oracle import NONE, LLMOracleEnv, LLMOracleVectorEnv, TfidfJudge
+from recsim_envs.state import get_state, set_state
 
 N_ITEMS, LENGTH, H = 20, 3, 4
 
@@ -281,3 +283,45 @@ def test_every_registered_environment_takes_a_judge(env_id):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is different from the unwrapped version")
         check_env(single, skip_render_check=True)
+
+
+@pytest.mark.parametrize("env_id", REAL_IDS)
+def test_it_continues_from_a_state(env_id):
+    users = gym.make_vec(env_id, num_envs=3)
+    judge = TfidfJudge(users.unwrapped.dataset)
+
+    def make_vector(k=10):
+        return LLMOracleVectorEnv(gym.make_vec(env_id, num_envs=3), judge, k=k)
+
+    def make_single(k=10):
+        return LLMOracleEnv(gym.make(env_id), judge, k=k)
+
+    def steps(env):
+        env.action_space.seed(1)
+        record = []
+        for _ in range(40):
+            record.append(env.step(env.action_space.sample()))
+            if env.__class__ is LLMOracleEnv and (record[-1][2] or record[-1][3]):
+                record.append(env.reset())
+        return pickle.dumps(record)
+
+    for make in (make_vector, make_single):
+        first = make()
+        first.reset(seed=0)
+        first.step(first.action_space.sample())
+        state = get_state(first)
+        kept = pickle.dumps(state)
+        expected = steps(first)
+        assert pickle.dumps(state) == kept, "the state is shared with the environment"
+        second = make()
+        second.reset(seed=9)
+        set_state(second, state)
+        assert steps(second) == expected
+        with pytest.raises(ValueError, match="k=10.*k=4"):
+            set_state(make(k=4), state)
+
+
+def test_the_state_of_an_environment_without_one_is_refused():
+    env = LLMOracleVectorEnv(ToyVectorEnv(), ScriptedJudge([0, 0]), k=3)
+    with pytest.raises(TypeError, match="ToyVectorEnv cannot be stopped.*no get_state"):
+        get_state(env)

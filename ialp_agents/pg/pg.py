@@ -23,6 +23,7 @@ from ialp_agents.spaces import (
     item_space,
     slate_size,
 )
+from recsim_envs.state import State
 
 SelfPG = TypeVar("SelfPG", bound="PG")
 Array = NDArray[Any]
@@ -255,6 +256,14 @@ class PG(PlainZip, OnPolicyAlgorithm):
             reset_num_timesteps=reset_num_timesteps,
             progress_bar=progress_bar,
         )
+
+    def get_state(self) -> State:
+        """What a checkpoint must hold beside SB3's attributes: the unfinished sessions' steps."""
+        return {"kept": None if self._kept is None else self._kept._asdict()}
+
+    def set_state(self, state: State) -> None:
+        """Takes back what :meth:`get_state` returned."""
+        self._kept = None if state["kept"] is None else Steps(**state["kept"])
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> Any:
         total_timesteps, callback = super()._setup_learn(*args, **kwargs)
