@@ -265,7 +265,8 @@ def test_each_option_of_pg_changes_what_is_learned(option: dict[str, Any]) -> No
 
 
 def test_a2c_takes_pgs_policy_class() -> None:
-    model = A2C(SASRecActorCriticPolicy, vectorized(Tastes), policy_kwargs=POLICY).learn(80)
+    # A copy, for A2C writes its optimiser into the dict.
+    model = A2C(SASRecActorCriticPolicy, vectorized(Tastes), policy_kwargs=dict(POLICY)).learn(80)
     assert isinstance(model.policy.features_extractor, SASRecExtractor)
 
 
