@@ -327,6 +327,7 @@ def test_candidates_not_chosen_teach_too(monkeypatch: Any) -> None:
 
 
 def test_a2c_takes_pgs_policy_class() -> None:
+    # A copy, for A2C writes its optimiser into the dict.
     model = A2C(SASRecActorCriticPolicy, vectorized(Tastes), policy_kwargs=dict(POLICY)).learn(80)
     assert isinstance(model.policy.features_extractor, SASRecExtractor)
 

@@ -34,7 +34,7 @@ SLATES = ["IALP", "AIALP_ft", "AIALP_ap"]
 
 def build(name: str, env: Any, **kwargs: Any) -> Any:
     """One of the agents, small."""
-    policy_kwargs: dict[str, Any] = dict(kwargs.pop("policy_kwargs", POLICY))  # A2C adds to it
+    policy_kwargs = dict(POLICY)  # a copy, for A2C writes its optimiser into it
     if name == "PG":
         return PG("SASRecPolicy", env, policy_kwargs=policy_kwargs, **kwargs)
     if name == "A2C":
