@@ -4,10 +4,11 @@
     python -m benchmarks.ablations online --env recsim/Industry-v0 --data my-shop
 
 `pretraining` measures iALP's Return on the test split before any user is met (e = 0) against the
-number of verdicts. `online` starts from the default's policies and measures the Return of the
-sessions that the agents learn from and, after them, on the test split. Each variant changes what
-its name says in the default and nothing else. Seeds are shared, so differences to the default are
-paired. A cell (variant x seed) is one JSON record and is not computed twice.
+number of verdicts; each variant changes what its name says in the first row, which has the losses
+of the paper alone. `online` starts from the policies of IALP's default and measures the Return of
+the sessions that the agents learn from and, after them, on the test split. Seeds are shared, so
+differences to the first row are paired. A cell (variant x seed) is one JSON record and is not
+computed twice.
 """
 
 from __future__ import annotations
@@ -37,7 +38,11 @@ from recsim_envs.envs import RecommenderVectorEnv
 from recsim_envs.sb3 import BatchedVecEnv
 from recsim_envs.text import text_features
 
-DEFAULT = "default"
+BASE = "base"
+BASE_IALP: dict[str, Any] = {"slate_coef": 0.0}
+"""The losses of the paper alone; every variant changes one thing in this."""
+DEFAULT = "slate_coef=1 (the default: candidates not chosen teach too)"
+"""The variant that is IALP's own default; the online study starts from its policies."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class Pretraining:
     """A variant of the pre-training.
 
     Attributes:
-        ialp: arguments of IALP that differ from the default.
+        ialp: arguments of IALP that differ from the first row.
         policy: arguments of its policy that do.
         text: whether the item vectors start from the items' text.
         updates: gradient steps a verdict, relative to the settings'.
@@ -58,7 +63,7 @@ class Pretraining:
 
 
 PRETRAINING = {
-    DEFAULT: Pretraining(),
+    BASE: Pretraining(),
     'advantage="td" (Eq. 9 as printed)': Pretraining({"advantage": "td"}),
     'advantage="q"': Pretraining({"advantage": "q"}),
     'advantage="none"': Pretraining({"advantage": "none"}),
@@ -67,7 +72,7 @@ PRETRAINING = {
     "random, own vectors (the paper's form)": Pretraining(
         policy={"tie_weights": False}, text=False
     ),
-    "slate_coef=1 (candidates not chosen)": Pretraining({"slate_coef": 1.0}),
+    DEFAULT: Pretraining({"slate_coef": 1.0}),
     'advantage="none", slate_coef=1': Pretraining({"advantage": "none", "slate_coef": 1.0}),
     'advantage="td", slate_coef=1': Pretraining({"advantage": "td", "slate_coef": 1.0}),
     'candidates="topk"': Pretraining({"candidates": "topk"}),
@@ -122,7 +127,7 @@ class Settings:
         stochastic: play them with the random policies instead of the greedy ones. For Coat, whose
             users leave a greedy policy that knows two favourite coats at its third step.
         seeds: number of seeds, from 0 on.
-        only: parts of the variants' names to run, the default always; empty runs all.
+        only: parts of the variants' names to run, the first row always; empty runs all.
         workers: processes.
         output: folder of the records and figures.
     """
@@ -190,7 +195,7 @@ def pretraining_cell(settings: Settings, name: str, seed: int) -> Record:
             updates,
             seed,
             policy=variant.policy,
-            **variant.ialp,
+            **(BASE_IALP | variant.ialp),
         )
         curve = TestCurve(settings, seed, settings.verdicts)
         model.learn(settings.verdicts[-1], callback=curve)

@@ -89,10 +89,10 @@ def plot_curves(records: list[Record], title: str, file: Path) -> None:
 
 
 def print_variants(rows: list[Record], title: str, console: Console | None = None) -> None:
-    """Prints a study: each variant's test Return along its curve, and its distance to the default.
+    """Prints a study: each variant's test Return along its curve, and its distance to the first.
 
     Args:
-        rows: dicts of ``variant``, ``seed`` and ``curve``; the first row's variant is the default.
+        rows: dicts of ``variant``, ``seed`` and ``curve``; the first is what others are compared to.
             Where they are there: ``picked``, the share of verdicts that named an item;
             ``while_learning``, the Return of the sessions learned from; ``learning_s``, seconds.
         title: above the table.
@@ -110,10 +110,10 @@ def print_variants(rows: list[Record], title: str, console: Console | None = Non
     more = {name: digits for name, digits in more.items() if name in rows[0]}
     for column in (*(f"after {n}" for n in steps), "difference", "distinct", *more):
         table.add_column(column.replace("_", " "), justify="right")
-    default = rows[0]["variant"]
+    first = rows[0]["variant"]
     for variant in dict.fromkeys(row["variant"] for row in rows):
         runs = {row["seed"]: row for row in rows if row["variant"] == variant}
-        base = {row["seed"]: row for row in rows if row["variant"] == default}
+        base = {row["seed"]: row for row in rows if row["variant"] == first}
         returns = np.array([[p["reward"] for p in run["curve"][1:]] for run in runs.values()])
         last = {seed: run["curve"][-1]["reward"] for seed, run in runs.items()}
         gaps = [value - base[seed]["curve"][-1]["reward"] for seed, value in last.items()]
@@ -121,7 +121,7 @@ def print_variants(rows: list[Record], title: str, console: Console | None = Non
         cells = [f"{value:.1f}" for value in returns.mean(axis=0)]
         cells[-1] += f" [{low:.1f}, {high:.1f}]"
         low, high = interval(gaps)
-        gap = f"{np.mean(gaps):+.1f} [{low:+.1f}, {high:+.1f}]" if variant != default else ""
+        gap = f"{np.mean(gaps):+.1f} [{low:+.1f}, {high:+.1f}]" if variant != first else ""
         distinct = np.mean([run["curve"][-1]["distinct"] for run in runs.values()])
         cells += [gap, f"{distinct:.2f}"]
         for name, digits in more.items():

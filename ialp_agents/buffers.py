@@ -13,9 +13,9 @@ class _ItemActions:
     """Mixed in before an SB3 replay buffer: stores the item shown first, then the others.
 
     An agent may propose a slate of k items, of which a judge takes one, ``info["item"]``; what the
-    actor and the critic learn from is the item taken. A slate whose judge took none
-    (``info["pick"]`` is -1) is stored as k times the item shown: it says nothing of how its
-    candidates compare.
+    actor and the critic learn from is the item taken. Where ``info["pick"]`` is -1, the judge took
+    none, or is missing, the slate says nothing of how its candidates compare: it is stored as k
+    times the item shown.
     """
 
     def add(
@@ -50,7 +50,7 @@ class _ItemActions:
         for row, (info, slate) in enumerate(zip(infos, slates, strict=True)):
             item = info.get("item", slate[0])
             stored[row] = item
-            if info.get("pick", 0) >= 0:
+            if info.get("pick", -1) >= 0:
                 stored[row, 1:] = slate[np.flatnonzero(slate != item)[: k - 1]]
         super().add(obs, next_obs, stored, reward, done, infos)  # type: ignore[misc]
 

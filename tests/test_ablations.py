@@ -61,7 +61,7 @@ def test_study_reports_paired_differences_and_resumes(tmp_path, capsys, monkeypa
     settings = replace(SMALL, output=tmp_path, only=("td",), workers=1)
     ablations.main(settings)
     table = capsys.readouterr().out
-    assert "REPLICA" in table and "Eq. 9 as printed" in table and "slate_coef" not in table
+    assert "REPLICA" in table and "Eq. 9 as printed" in table and "topk" not in table
     files = sorted((settings.folder / "pretraining").glob("*.json"))
     assert len(files) == 4
     before = [file.stat().st_mtime_ns for file in files]

@@ -49,7 +49,10 @@ class Clusters(gym.Env[Any, Any]):
         self.session.append(item)
         self.steps += 1
         left = self.leaves and reward == 0
-        return self.observe(), reward, left, self.steps == LENGTH, {"item": item}
+        info = {"item": item}
+        if isinstance(self.action_space, spaces.MultiDiscrete):
+            info["pick"] = int(np.flatnonzero(slate == item)[0]) if len(right) else -1
+        return self.observe(), reward, left, self.steps == LENGTH, info
 
     def get_state(self) -> dict[str, Any]:
         names = ("session", "steps", "user") if hasattr(self, "user") else ("session", "steps")

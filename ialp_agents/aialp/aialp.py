@@ -69,7 +69,7 @@ class AIALP(IALP):
         target_update_interval: int = 1,
         advantage: Advantage = "q_centred",
         critic_coef: float = 1.0,
-        slate_coef: float = 0.0,
+        slate_coef: float = 1.0,
         candidates: Candidates = "sample",
         exploration: Exploration = "categorical",
         epsilon: float = 0.1,
