@@ -92,7 +92,7 @@ def print_variants(rows: list[Record], title: str, console: Console | None = Non
     """Prints a study: each variant's test Return along its curve, and its distance to the first.
 
     Args:
-        rows: dicts of ``variant``, ``seed`` and ``curve``; the first is what others are compared to.
+        rows: dicts of ``variant``, ``seed``, ``curve``; the others are compared to the first.
             Where they are there: ``picked``, the share of verdicts that named an item;
             ``while_learning``, the Return of the sessions learned from; ``learning_s``, seconds.
         title: above the table.
