@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from llm_oracle.attention import register as attention_on_cpu
 from llm_oracle.language_judge import Quantization
-from llm_oracle.prompts import LABELS, sanitize
+from llm_oracle.prompts import LABELS
 from llm_oracle.scoring import CausalLM
 from llm_oracle.smollm2 import VERSION, smollm2_folder
 
@@ -125,14 +124,16 @@ class LanguageModel:
             answers.append(answer)
         return answers
 
-    def cut(self, texts: pl.Series, max_tokens: int) -> list[str]:
-        """Sanitizes texts and cuts them after ``max_tokens`` tokens."""
-        clean = [sanitize(text or "") for text in texts]
+    def cut(self, texts: Sequence[str], max_tokens: int) -> list[str]:
+        """Cuts texts, none of them empty, after ``max_tokens`` tokens."""
         spans = self.tokenizer(
-            clean, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
+            list(texts),
+            add_special_tokens=False,
+            split_special_tokens=True,
+            return_offsets_mapping=True,
         )["offset_mapping"]
         ends = [span[:max_tokens][-1][1] for span in spans]
-        return [text[:end].rstrip() for text, end in zip(clean, ends, strict=True)]
+        return [text[:end].rstrip() for text, end in zip(texts, ends, strict=True)]
 
 
 def nf4_config() -> BitsAndBytesConfig:

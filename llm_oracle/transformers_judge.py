@@ -11,6 +11,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from llm_oracle.adapters import AdapterCard, shipped_adapter
+from llm_oracle.item_texts import item_texts
 from llm_oracle.judge import IntArray
 from llm_oracle.language_judge import (
     Calibration,
@@ -21,7 +22,7 @@ from llm_oracle.language_judge import (
     Scoring,
 )
 from llm_oracle.models import LanguageModel
-from llm_oracle.prompts import list_prompt
+from llm_oracle.prompts import list_prompt, sanitize
 from llm_oracle.scoring import SharedPrefix, next_token_log_probs
 from recsim_envs.dataset import Dataset, Scenario
 
@@ -54,8 +55,9 @@ class TransformersJudge(LanguageModelJudge):
         calibration: default the adapter's; without one, for "label" the likeliest label wins, as
             in the paper, and for "likelihood" (not in the paper) the best candidate must gain 8
             nats, and 4 for clothes, by measurement.
-        counts: (n_items,) popularity of the items, for a calibration that uses it; default
-            ``dataset.popularity``. When measuring on held-out sequences, pass the training part's.
+        counts: (n_items,) popularity of the items, for a calibration that uses it, and to see whose
+            words are vouched for (:mod:`llm_oracle.item_texts`); default ``dataset.popularity``.
+            When measuring on held-out sequences, pass the training part's.
         max_history: older items are not shown; default the adapter's, else 6.
         max_item_tokens: longer item texts are cut.
         max_prompt_tokens: a longer prompt loses its oldest items, never a candidate.
@@ -106,10 +108,11 @@ class TransformersJudge(LanguageModelJudge):
             max_history = MAX_HISTORY if card is None else card.max_history
         self.language_model = model
         self.name = f"{Path(model.name).name}/{scoring}" + ("" if card is None else "/tuned")
-        texts = model.cut(dataset.items["text"], max_item_tokens)
+        texts = model.cut(item_texts(dataset, counts), max_item_tokens)
         user_texts: list[str] = []
         if dataset.users is not None:
-            user_texts = model.cut(dataset.users["text"], USER_TOKENS)
+            clean = [sanitize(text or "") for text in dataset.users["text"]]
+            user_texts = model.cut(clean, USER_TOKENS)
         super().__init__(
             dataset,
             (texts, user_texts),
