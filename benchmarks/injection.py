@@ -18,7 +18,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import polars as pl
@@ -51,6 +50,7 @@ class Settings:
         k: candidates a question.
         seed: of the questions and of who is attacked.
         bought: whether people took the attacked items, which vouch for each other then.
+        cache: file of stored verdicts; titles that the cleaning makes equal are asked about once.
         threads: for the model.
     """
 
@@ -61,6 +61,7 @@ class Settings:
     k: int = 10
     seed: int = 0
     bought: bool = False
+    cache: Path = Path("runs/injection.sqlite")
     threads: int = 2
 
 
@@ -96,17 +97,16 @@ def main(settings: Settings) -> None:
     # A larger catalogue has another id for padding.
     padding = questions.histories == dataset.n_items
     questions = questions._replace(histories=np.where(padding, shop.n_items, questions.histories))
-    with TemporaryDirectory() as folder:  # titles that the cleaning makes equal are asked once
-        judge = TransformersJudge(
-            shop,
-            model,
-            scoring=settings.scoring,
-            calibration=MUST_PICK,
-            counts=np.concatenate([dataset.popularity, added]),
-            max_item_tokens=TITLE_TOKENS + ATTACK_TOKENS,
-            cache=Path(folder) / "verdicts.sqlite",
-        )
-        print_gains(judge, shop, questions, places, settings)
+    judge = TransformersJudge(
+        shop,
+        model,
+        scoring=settings.scoring,
+        calibration=MUST_PICK,
+        counts=np.concatenate([dataset.popularity, added]),
+        max_item_tokens=TITLE_TOKENS + ATTACK_TOKENS,
+        cache=settings.cache,
+    )
+    print_gains(judge, shop, questions, places, settings)
 
 
 def print_gains(

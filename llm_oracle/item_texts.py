@@ -20,9 +20,10 @@ from llm_oracle.prompts import sanitize
 from recsim_envs.dataset import Dataset
 
 LONGEST_RUN = 4
-"""Words. Of the titles of LFM-1M 96% have no longer run of their own; the shortest order to the
-judge that we know of has five words."""
-ENDS = re.compile(r"^\W+|\W+$")
+"""Words. Of the titles of LFM-1M 96% have no longer run of their own, of Amazon Industrial's 89%;
+the shortest order to the judge that we know of has five words."""
+EDGES = re.compile(r"^\W+|\W+$")
+SENTENCE_ENDS = (".", "!", "?", ":")
 
 
 def item_texts(dataset: Dataset, counts: ArrayLike | None = None) -> list[str]:
@@ -46,6 +47,9 @@ def item_texts(dataset: Dataset, counts: ArrayLike | None = None) -> list[str]:
 def without_long_runs(texts: Sequence[str], taken: Sequence[bool]) -> list[str]:
     """Drops runs of more than :data:`LONGEST_RUN` words that stand in no vouched pair.
 
+    Where a run holds sentences that are too long themselves, only those go: the words beside an
+    order may be the title's own. With a run at the end goes the punctuation before it.
+
     Args:
         texts: sanitized.
         taken: whether each text belongs to an item that vouches.
@@ -53,19 +57,41 @@ def without_long_runs(texts: Sequence[str], taken: Sequence[bool]) -> list[str]:
     Returns:
         The texts; "unknown" where nothing is left.
     """
-    words = [[ENDS.sub("", word.casefold()) or word for word in text.split()] for text in texts]
-    pairs = [list(pairwise(row)) for row in words]
+    pairs = [list(pairwise(_plain(word) for word in text.split())) for text in texts]
     vouchers = Counter(
         pair for row, vouches in zip(pairs, taken, strict=True) if vouches for pair in set(row)
     )
     result = []
     for text, row in zip(texts, pairs, strict=True):
+        words = text.split()
         shared = [vouchers[pair] >= 2 for pair in row]
-        beside = zip([False, *shared], [*shared, False], strict=True)  # a word's two pairs
+        vouched = [a or b for a, b in zip([False, *shared], [*shared, False], strict=True)]
         kept: list[str] = []
-        marked = zip(text.split(), (left or right for left, right in beside), strict=True)
-        for vouched, run in groupby(marked, key=lambda pair: pair[1]):
+        for is_vouched, run in groupby(zip(words, vouched, strict=True), key=lambda pair: pair[1]):
             part = [word for word, _ in run]
-            kept += part if vouched or len(part) <= LONGEST_RUN else []
-        result.append(" ".join(kept) or "unknown")
+            kept += part if is_vouched else _own_words(part)
+        clean = " ".join(kept)
+        if len(kept) < len(words):
+            clean = clean.rstrip(" .,;:-")
+        result.append(clean or "unknown")
     return result
+
+
+def _own_words(run: list[str]) -> list[str]:
+    """What may stay of a run that nobody vouches for."""
+    if len(run) <= LONGEST_RUN:
+        return run
+    sentences: list[list[str]] = [[]]
+    for word in run:
+        sentences[-1].append(word)
+        if word.endswith(SENTENCE_ENDS):
+            sentences.append([])
+    short = [sentence for sentence in sentences if len(sentence) <= LONGEST_RUN]
+    # A run that is long only together is an order in short sentences.
+    return [] if len(short) == len(sentences) else [word for part in short for word in part]
+
+
+def _plain(word: str) -> str:
+    """A word as it counts in a pair: all sizes and part numbers are one word."""
+    word = EDGES.sub("", word.casefold()) or word
+    return "0" if any(c.isdigit() for c in word) else word

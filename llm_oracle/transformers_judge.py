@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -22,7 +23,7 @@ from llm_oracle.language_judge import (
     Scoring,
 )
 from llm_oracle.models import LanguageModel
-from llm_oracle.prompts import list_prompt, sanitize
+from llm_oracle.prompts import label_prompt, list_prompt, sanitize
 from llm_oracle.scoring import SharedPrefix, next_token_log_probs
 from recsim_envs.dataset import Dataset, Scenario
 
@@ -126,6 +127,14 @@ class TransformersJudge(LanguageModelJudge):
         )
         if scoring == "likelihood":
             self._prepare_likelihoods()
+        else:
+            # What any two prompts have in common; nothing of an item or a user.
+            two = [
+                label_prompt(dataset.scenario, [word], [word], user=word if user_texts else "")
+                for word in "ab"
+            ]
+            header = os.path.commonprefix([model.tokens(prompt) for prompt in two])
+            self._header = SharedPrefix(model.model, header)
 
     def describe(self) -> dict[str, Any]:
         """See :meth:`llm_oracle.language_judge.LanguageModelJudge.describe`."""
@@ -142,7 +151,8 @@ class TransformersJudge(LanguageModelJudge):
         else:
             labels = self.language_model.label_tokens(len(questions[0].options))
             prompts = [self.language_model.tokens(question.prompt) for question in questions]
-            yield from enumerate(next_token_log_probs(self.language_model.model, prompts, labels))
+            found = next_token_log_probs(self.language_model.model, prompts, labels, self._header)
+            yield from enumerate(found)
 
     def _length(self, prompt: str) -> int:
         return len(self.language_model.tokens(prompt))
