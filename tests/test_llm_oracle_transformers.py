@@ -305,7 +305,7 @@ SONGS = [
     "Take Five by Dave Brubeck (Jazz)",
     "So What by Miles Davis (Jazz)",
     "Toxic by Britney Spears (Pop)",
-    *(f"{title} by {artist}" for title in TITLES for artist in ARTISTS),
+    *[f"{title} by {artist}" for title in TITLES for artist in ARTISTS][:34],
     # Each artist twice: nothing else would vouch for a name, see `llm_oracle.item_texts`.
     "Aces High by Iron Maiden (Heavy metal)",
     "Raining Blood by Slayer (Thrash metal)",
