@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.masking_utils import sdpa_mask
+from transformers.masking_utils import eager_mask
 
 NAME = "recsim_cpu"
 BLOCK = 100
@@ -35,7 +35,9 @@ def grouped_attention(
         key: (B, G, S, D) with S >= L; each of its G heads serves H / G heads of the query, and its
             last L positions are the query's own.
         value: (B, G, S, D).
-        attention_mask: (B or 1, 1, L, S), True where a query may look; never after itself.
+        attention_mask: (B or 1, 1, L, S), added to the scores: 0 where a query may look and the
+            least number elsewhere; never after itself. (Minus infinity would make rows of padding,
+            which see nothing at all, NaN.)
         scaling: of the products.
         kwargs: of other attention functions; not used.
 
@@ -46,9 +48,7 @@ def grouped_attention(
     groups, known = key.shape[1], key.shape[2] - length
     query = (query * scaling).view(batch, groups, heads // groups, length, dim)
     key, value = key.flatten(0, 1), value.flatten(0, 1)  # (B * G, S, D)
-    # Not minus infinity: the rows of padding see nothing at all, and must not become NaN.
-    hidden = torch.finfo(query.dtype).min
-    bias = torch.where(attention_mask, 0.0, hidden).to(query.dtype)[:, None]  # (B, 1, 1, L, S)
+    bias = attention_mask[:, None]  # (B, 1, 1, L, S)
     parts = []
     for start in range(0, length, BLOCK):
         end = min(start + BLOCK, length)
@@ -66,12 +66,5 @@ def grouped_attention(
 def register() -> str:
     """Makes the function known to transformers; returns the name for ``attn_implementation``."""
     AttentionInterface.register(NAME, grouped_attention)
-    AttentionMaskInterface.register(NAME, _mask)
+    AttentionMaskInterface.register(NAME, eager_mask)
     return NAME
-
-
-def _mask(*args: Any, **kwargs: Any) -> Tensor:
-    """A boolean mask, always there and always in full."""
-    mask = sdpa_mask(*args, **{**kwargs, "allow_is_causal_skip": False})
-    assert mask is not None
-    return mask

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import torch
+import torch.nn.functional as F
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
+from transformers.models.mistral.modeling_mistral import MistralRMSNorm
 
 from llm_oracle.attention import register as attention_on_cpu
 from llm_oracle.language_judge import Quantization
-from llm_oracle.prompts import LABELS, sanitize
+from llm_oracle.prompts import LABELS
 from llm_oracle.scoring import CausalLM
 from llm_oracle.smollm2 import VERSION, smollm2_folder
 
@@ -52,7 +55,6 @@ class LanguageModel:
         self.adapter = adapter
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         source = smollm2_folder() if name == "smollm2" else name
-        # Of transformers' own, only "sdpa" takes the mask of `packed_log_likelihoods`.
         attention = attention_on_cpu() if self.device.type == "cpu" else "sdpa"
         options: dict[str, Any] = {"attn_implementation": attention}
         if quantization == "nf4":
@@ -67,6 +69,7 @@ class LanguageModel:
             keep_gradients_on_cpu(model)
         if adapter is not None:
             model.load_adapter(str(adapter))
+        fuse_norms(model)
         self.model: CausalLM = model.eval()
         self.tokenizer: Any = AutoTokenizer.from_pretrained(source)
 
@@ -125,14 +128,16 @@ class LanguageModel:
             answers.append(answer)
         return answers
 
-    def cut(self, texts: pl.Series, max_tokens: int) -> list[str]:
-        """Sanitizes texts and cuts them after ``max_tokens`` tokens."""
-        clean = [sanitize(text or "") for text in texts]
+    def cut(self, texts: Sequence[str], max_tokens: int) -> list[str]:
+        """Cuts texts, none of them empty, after ``max_tokens`` tokens."""
         spans = self.tokenizer(
-            clean, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
+            list(texts),
+            add_special_tokens=False,
+            split_special_tokens=True,
+            return_offsets_mapping=True,
         )["offset_mapping"]
         ends = [span[:max_tokens][-1][1] for span in spans]
-        return [text[:end].rstrip() for text, end in zip(clean, ends, strict=True)]
+        return [text[:end].rstrip() for text, end in zip(texts, ends, strict=True)]
 
 
 def nf4_config() -> BitsAndBytesConfig:
@@ -165,6 +170,19 @@ def keep_gradients_on_cpu(model: CausalLM) -> None:
     for layer in model.modules():
         if isinstance(layer, Linear4bit):
             layer.support_avx512bf16_for_cpu = False
+
+
+def fuse_norms(model: CausalLM) -> None:
+    """Gives Llama's and Mistral's RMSNorm PyTorch's own kernel in place of six passes.
+
+    It rounds once where theirs rounds twice, and takes a quarter of the time on a CPU.
+    """
+    for norm in model.modules():
+        if isinstance(norm, LlamaRMSNorm | MistralRMSNorm):
+            shape, eps = norm.weight.shape, norm.variance_epsilon
+            norm.forward = partial(  # type: ignore[method-assign]
+                F.rms_norm, normalized_shape=shape, weight=norm.weight, eps=eps
+            )
 
 
 def folder_hash(folder: Path) -> str:

@@ -26,8 +26,9 @@ from recsim_envs.dataset import Scenario
 TEMPLATE_VERSION = "1"
 LABELS = "abcdefghijklmnopqrstuvwxyz"
 NONE_TEXT = "None of them"
-# HTML tags and <s>-like tokens, <|im_end|>-like tokens, and Llama's and Mistral's brackets.
-MARKUP = re.compile(r"</?[a-z][^<>]*>|<\|.*?\|>|\[/?INST\]|<</?SYS>>", re.IGNORECASE)
+# <|im_end|>-like tokens, Llama's and Mistral's brackets, and <s>.
+CHAT = re.compile(r"<\|.*?\|>|\[/?INST\]|<</?SYS>>|</?s>", re.IGNORECASE)
+HTML = re.compile(r"</?[a-z][^<>]*>", re.IGNORECASE)
 
 
 class Wording(NamedTuple):
@@ -71,12 +72,14 @@ WORDINGS: dict[Scenario, Wording] = {
 def sanitize(text: str, max_chars: int = 200) -> str:
     """Makes one harmless line out of a text from data.
 
-    Drops special-token markup (``<|im_end|>``, ``[INST]``, ``</s>``), HTML tags and control
-    characters, turns all white space into single spaces, and cuts at ``max_chars`` characters. An
-    empty text becomes "unknown".
+    Ends the text at the first special token of a chat (``<|im_end|>``, ``[INST]``, ``</s>``): no
+    title holds any, and what follows is said to the model. Drops HTML tags and control characters,
+    turns all white space into single spaces, and cuts at ``max_chars`` characters. An empty text
+    becomes "unknown".
     """
+    text = CHAT.split(unicodedata.normalize("NFKC", text), maxsplit=1)[0]
     # A space takes each one's place, so that what stood around it cannot join to another.
-    text = MARKUP.sub(" ", unicodedata.normalize("NFKC", text))
+    text = HTML.sub(" ", text)
     text = "".join(c if unicodedata.category(c)[0] != "C" else " " for c in text)
     return " ".join(text.split())[:max_chars].rstrip() or "unknown"
 

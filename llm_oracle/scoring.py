@@ -23,8 +23,8 @@ CausalLM = Any
 """A transformers model with an output layer; its own classes are not typed."""
 Tokens = Sequence[int]
 FloatArray = NDArray[np.float32]
-MAX_BATCH_TOKENS = {"cpu": 1200, "cuda": 16384}
-"""On a CPU, what lies between two layers should stay in its cache."""
+MAX_BATCH_TOKENS = {"cpu": 400, "cuda": 16384}
+"""One long prompt keeps a CPU busy; more would add padding and leave its cache between layers."""
 MAX_BATCH_ROWS = 32
 
 
@@ -36,14 +36,15 @@ class SharedPrefix:
     changes; so no row holds tokens of two questions.)
 
     Args:
-        model: a causal decoder whose attention takes a boolean mask, as ``LanguageModel`` loads it;
-            transformers' "eager" would add that mask to its scores.
+        model: a causal decoder whose attention adds a mask of any form, as ``LanguageModel`` loads
+            it; transformers' "sdpa" and "eager" do, its "flash" ones do not.
         tokens: at least one token id.
     """
 
     @torch.inference_mode()
     def __init__(self, model: CausalLM, tokens: Tokens) -> None:
         self.model = model
+        self.tokens = list(tokens)
         self.cache = DynamicCache(config=model.config)
         ids = torch.tensor([tokens], device=model.device)
         model.get_decoder()(input_ids=ids, past_key_values=self.cache, use_cache=True)
@@ -131,10 +132,12 @@ def packed_log_likelihoods(
     whose = torch.tensor(owner, device=device)  # (L,)
     visible = ((whose == -1) | (whose == whose[:, None])).tril()  # (L, L)
     visible = F.pad(visible, (known, 0), value=True)  # (L, known + L)
+    bias = torch.zeros(visible.shape, dtype=model.dtype, device=device)
+    bias.masked_fill_(~visible, torch.finfo(model.dtype).min)
     hidden = model.get_decoder()(
         input_ids=torch.tensor([row], device=device),
         position_ids=torch.tensor([position], device=device) + known,
-        attention_mask=visible[None, None],
+        attention_mask=bias[None, None],
         past_key_values=cache,
         use_cache=cache is not None,
     ).last_hidden_state[0, last:]  # (L - P + 1, d)
@@ -147,7 +150,9 @@ def packed_log_likelihoods(
 
 
 @torch.inference_mode()
-def next_token_log_probs(model: CausalLM, prompts: Sequence[Tokens], answers: Tokens) -> FloatArray:
+def next_token_log_probs(
+    model: CausalLM, prompts: Sequence[Tokens], answers: Tokens, shared: SharedPrefix | None = None
+) -> FloatArray:
     """Returns log p(token | prompt) for each of the tokens ``answers``, in nats.
 
     Prompts of like length run together, as many as :data:`MAX_BATCH_TOKENS` allows.
@@ -156,28 +161,54 @@ def next_token_log_probs(model: CausalLM, prompts: Sequence[Tokens], answers: To
         model: a causal language model.
         prompts: B lists of at least one token id each.
         answers: n token ids.
+        shared: of the same model; what most prompts begin with.
 
     Returns:
         (B, n) log-probabilities.
     """
     result = np.empty((len(prompts), len(answers)), dtype=np.float32)
-    limit = MAX_BATCH_TOKENS.get(model.device.type, 4096)
-    by_length = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
-    while by_length:
-        longest = len(prompts[by_length[-1]])
-        size = max(1, limit // longest)
-        rows, by_length = by_length[-size:], by_length[:-size]
-        # Padded on the left, so that every prompt's last token stands in the last column.
-        ids = torch.tensor([[0] * (longest - len(prompts[r])) + [*prompts[r]] for r in rows])
-        real = torch.tensor(
-            [[longest - i <= len(prompts[r]) for i in range(longest)] for r in rows]
-        )
-        logits = model(
-            input_ids=ids.to(model.device),
-            attention_mask=real.long().to(model.device),
-            position_ids=(real.cumsum(dim=1) - 1).clamp(min=0).to(model.device),
-            use_cache=False,
-            logits_to_keep=1,
-        ).logits[:, -1]  # (rows, V)
-        result[rows] = logits.float().log_softmax(dim=-1)[:, list(answers)].cpu()
+    begun: list[int] = []
+    if shared is not None:
+        known = len(shared.tokens)
+        begun = [
+            row
+            for row, prompt in enumerate(prompts)
+            if len(prompt) > known and list(prompt[:known]) == shared.tokens
+        ]
+    for rows, start in ((begun, shared), (sorted({*range(len(prompts))} - {*begun}), None)):
+        by_length = sorted(rows, key=lambda row: len(prompts[row]))
+        while by_length:
+            size = max(
+                1, MAX_BATCH_TOKENS.get(model.device.type, 4096) // len(prompts[by_length[-1]])
+            )
+            batch, by_length = by_length[-size:], by_length[:-size]
+            log_probs = _last_log_probs(model, [prompts[row] for row in batch], start)
+            result[batch] = log_probs[:, list(answers)].cpu()
     return result
+
+
+def _last_log_probs(
+    model: CausalLM, prompts: Sequence[Tokens], shared: SharedPrefix | None
+) -> Tensor:
+    """The log-probabilities (n, V) of what follows each of n prompts, in one forward pass."""
+    known, cache = 0, None
+    if shared is not None:
+        known, cache = len(shared.tokens), copy.deepcopy(shared.cache)
+        cache.batch_repeat_interleave(len(prompts))
+    longest = max(len(prompt) for prompt in prompts)
+    # Padded on the left, so that every prompt's last token stands in the last column.
+    padding = [longest - len(prompt) for prompt in prompts]
+    ids = [[0] * pad + [*prompt[known:]] for pad, prompt in zip(padding, prompts, strict=True)]
+    real = torch.ones(len(prompts), longest, dtype=torch.long)  # what is known, then the ids
+    for row, pad in enumerate(padding):
+        real[row, known : known + pad] = 0
+    logits = model(
+        input_ids=torch.tensor(ids, device=model.device),
+        attention_mask=real.to(model.device),
+        position_ids=(real.cumsum(dim=1) - 1)[:, known:].clamp(min=0).to(model.device),
+        past_key_values=cache,
+        use_cache=cache is not None,
+        logits_to_keep=1,
+    ).logits[:, -1]  # (n, V)
+    log_probs: Tensor = logits.float().log_softmax(dim=-1)
+    return log_probs

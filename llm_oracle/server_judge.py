@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import urllib3
 from numpy.typing import ArrayLike
 from urllib3.util import Retry, Timeout
 
+from llm_oracle.item_texts import item_texts
 from llm_oracle.language_judge import Calibration, FloatArray, LanguageModelJudge, Question
 from llm_oracle.prompts import sanitize
 from recsim_envs.dataset import Dataset
@@ -44,8 +44,8 @@ class ServerJudge(LanguageModelJudge):
         base_url: of the server, such as "http://localhost:8000/v1".
         model: the name under which the server knows the model.
         calibration: default the likeliest label wins, as in the paper.
-        counts: (n_items,) popularity of the items, for a calibration that uses it; default
-            ``dataset.popularity``.
+        counts: (n_items,) popularity of the items, for a calibration that uses it, and to see whose
+            words are vouched for (:mod:`llm_oracle.item_texts`); default ``dataset.popularity``.
         max_history: older items are not shown.
         max_item_chars: longer item texts are cut.
         max_prompt_chars: a longer prompt loses its oldest items, never a candidate.
@@ -104,7 +104,7 @@ class ServerJudge(LanguageModelJudge):
             maxsize=concurrency, retries=retry, timeout=Timeout(total=timeout)
         )
         self._concurrency = concurrency
-        texts = _cut(dataset.items["text"], max_item_chars)
+        texts = _cut(item_texts(dataset, counts), max_item_chars)
         user_texts = [] if dataset.users is None else _cut(dataset.users["text"], max_item_chars)
         super().__init__(
             dataset,
@@ -197,5 +197,5 @@ def _excerpt(data: bytes) -> str:
     return data.decode(errors="replace")[:300]
 
 
-def _cut(texts: pl.Series, max_chars: int) -> list[str]:
+def _cut(texts: Iterable[str | None], max_chars: int) -> list[str]:
     return [sanitize(text or "", max_chars) for text in texts]

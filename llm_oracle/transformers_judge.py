@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from llm_oracle.adapters import AdapterCard, shipped_adapter
+from llm_oracle.item_texts import item_texts
 from llm_oracle.judge import IntArray
 from llm_oracle.language_judge import (
     Calibration,
@@ -21,7 +23,7 @@ from llm_oracle.language_judge import (
     Scoring,
 )
 from llm_oracle.models import LanguageModel
-from llm_oracle.prompts import list_prompt
+from llm_oracle.prompts import label_prompt, list_prompt, sanitize
 from llm_oracle.scoring import SharedPrefix, next_token_log_probs
 from recsim_envs.dataset import Dataset, Scenario
 
@@ -54,8 +56,9 @@ class TransformersJudge(LanguageModelJudge):
         calibration: default the adapter's; without one, for "label" the likeliest label wins, as
             in the paper, and for "likelihood" (not in the paper) the best candidate must gain 8
             nats, and 4 for clothes, by measurement.
-        counts: (n_items,) popularity of the items, for a calibration that uses it; default
-            ``dataset.popularity``. When measuring on held-out sequences, pass the training part's.
+        counts: (n_items,) popularity of the items, for a calibration that uses it, and to see whose
+            words are vouched for (:mod:`llm_oracle.item_texts`); default ``dataset.popularity``.
+            When measuring on held-out sequences, pass the training part's.
         max_history: older items are not shown; default the adapter's, else 6.
         max_item_tokens: longer item texts are cut.
         max_prompt_tokens: a longer prompt loses its oldest items, never a candidate.
@@ -106,10 +109,11 @@ class TransformersJudge(LanguageModelJudge):
             max_history = MAX_HISTORY if card is None else card.max_history
         self.language_model = model
         self.name = f"{Path(model.name).name}/{scoring}" + ("" if card is None else "/tuned")
-        texts = model.cut(dataset.items["text"], max_item_tokens)
+        texts = model.cut(item_texts(dataset, counts), max_item_tokens)
         user_texts: list[str] = []
         if dataset.users is not None:
-            user_texts = model.cut(dataset.users["text"], USER_TOKENS)
+            clean = [sanitize(text or "") for text in dataset.users["text"]]
+            user_texts = model.cut(clean, USER_TOKENS)
         super().__init__(
             dataset,
             (texts, user_texts),
@@ -123,6 +127,14 @@ class TransformersJudge(LanguageModelJudge):
         )
         if scoring == "likelihood":
             self._prepare_likelihoods()
+        else:
+            # What any two prompts have in common; nothing of an item or a user.
+            two = [
+                label_prompt(dataset.scenario, [word], [word], user=word if user_texts else "")
+                for word in "ab"
+            ]
+            header = os.path.commonprefix([model.tokens(prompt) for prompt in two])
+            self._header = SharedPrefix(model.model, header)
 
     def describe(self) -> dict[str, Any]:
         """See :meth:`llm_oracle.language_judge.LanguageModelJudge.describe`."""
@@ -139,7 +151,8 @@ class TransformersJudge(LanguageModelJudge):
         else:
             labels = self.language_model.label_tokens(len(questions[0].options))
             prompts = [self.language_model.tokens(question.prompt) for question in questions]
-            yield from enumerate(next_token_log_probs(self.language_model.model, prompts, labels))
+            found = next_token_log_probs(self.language_model.model, prompts, labels, self._header)
+            yield from enumerate(found)
 
     def _length(self, prompt: str) -> int:
         return len(self.language_model.tokens(prompt))

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture(scope="module")
 def dataset():
     rng = np.random.default_rng(0)
-    titles = [" ".join(rng.choice(WORDS, rng.integers(1, 5))) + f" {i}" for i in range(N_ITEMS)]
+    titles = [" ".join(rng.choice(WORDS, rng.integers(1, 4))) + f" {i}" for i in range(N_ITEMS)]
     return Dataset.from_frame(
         "toy",
         {"user_id": [0, 1], "item_id": [0, 1]},
@@ -80,6 +80,21 @@ def test_next_token_log_probs_are_those_of_plain_forward_passes(dataset, tiny_ll
     assert next_token_log_probs(model, prompts, [5, 9]) == pytest.approx(np.array(plain), abs=1e-3)
 
 
+@pytest.mark.parametrize("limit", [10, 1000])
+def test_what_prompts_share_changes_no_answer(tiny_llama, monkeypatch, limit):
+    monkeypatch.setattr("llm_oracle.scoring.MAX_BATCH_TOKENS", {"cpu": limit})
+    model = LanguageModel(tiny_llama, dtype=torch.float32).model
+    rng = np.random.default_rng(3)
+    header, other = rng.integers(0, 300, 6).tolist(), rng.integers(0, 300, 9).tolist()
+    prompts = [header + rng.integers(0, 300, length).tolist() for length in (4, 9, 1)]
+    prompts += [other, header, header[:3]]  # these begin otherwise, or end too soon
+    plain = [[plain_log_likelihood(model, p, [token]) for token in (5, 9)] for p in prompts]
+    shared = SharedPrefix(model, header)
+    for _ in range(2):  # the second time from an unchanged cache
+        found = next_token_log_probs(model, prompts, [5, 9], shared)
+        assert found == pytest.approx(np.array(plain), abs=1e-3)
+
+
 def test_attention_is_that_of_the_fused_kernel():
     generator = torch.Generator().manual_seed(0)
     query, key, value = (
@@ -89,7 +104,8 @@ def test_attention_is_that_of_the_fused_kernel():
     mask = torch.rand(2, 1, 230, 250, generator=generator) < 0.5
     mask[0, 0, 5] = False  # padding sees nothing
     mask = (mask & torch.ones(230, 250, dtype=torch.bool).tril(20)).contiguous()
-    found, _ = attention.grouped_attention(None, query, key, value, mask, 0.25)
+    bias = torch.zeros(mask.shape).masked_fill(~mask, torch.finfo(torch.float32).min)
+    found, _ = attention.grouped_attention(None, query, key, value, bias, 0.25)
     expected = torch.nn.functional.scaled_dot_product_attention(
         query, key.repeat_interleave(2, 1), value.repeat_interleave(2, 1), mask, scale=0.25
     ).transpose(1, 2)
@@ -159,7 +175,7 @@ def test_the_shuffling_of_the_labels_is_undone(dataset, tiny_llama, monkeypatch)
     wanted = np.random.default_rng(3).integers(0, K, len(slates))
     asked = []
 
-    def answer(model, prompts, answers):
+    def answer(model, prompts, answers, shared):
         """Finds the wanted text in the prompt and answers with the label before it."""
         log_probs = np.full((len(prompts), len(answers)), -5.0)
         for row, prompt in enumerate(prompts):
@@ -184,7 +200,7 @@ def test_the_shuffling_of_the_labels_is_undone(dataset, tiny_llama, monkeypatch)
 def test_the_last_label_is_none_and_the_threshold_is_its_handicap(dataset, tiny_llama, monkeypatch):
     histories, slates, users = make_requests()
 
-    def none_by_two_nats(model, prompts, answers):
+    def none_by_two_nats(model, prompts, answers, shared):
         return np.tile([-9.0] * (len(answers) - 2) + [-3.0, -1.0], (len(prompts), 1))
 
     monkeypatch.setattr(transformers_judge, "next_token_log_probs", none_by_two_nats)
@@ -211,7 +227,7 @@ def test_a_likelihood_gain_must_beat_the_threshold(dataset, tiny_llama):
 def test_long_prompts_lose_their_oldest_items_only(dataset, tiny_llama, monkeypatch):
     asked = []
 
-    def remember(model, prompts, answers):
+    def remember(model, prompts, answers, shared):
         asked.extend(judge.language_model.tokenizer.decode(prompt) for prompt in prompts)
         return np.zeros((len(prompts), len(answers)))
 
@@ -289,7 +305,14 @@ SONGS = [
     "Take Five by Dave Brubeck (Jazz)",
     "So What by Miles Davis (Jazz)",
     "Toxic by Britney Spears (Pop)",
-    *(f"{title} by {artist}" for title in TITLES for artist in ARTISTS),
+    *[f"{title} by {artist}" for title in TITLES for artist in ARTISTS][:34],
+    # Each artist twice: nothing else would vouch for a name, see `llm_oracle.item_texts`.
+    "Aces High by Iron Maiden (Heavy metal)",
+    "Raining Blood by Slayer (Thrash metal)",
+    "Fade to Black by Metallica (Thrash metal)",
+    "Blue Rondo by Dave Brubeck (Jazz)",
+    "Blue in Green by Miles Davis (Jazz)",
+    "Lucky by Britney Spears (Pop)",
 ]
 PAD = len(SONGS)
 
@@ -298,7 +321,7 @@ PAD = len(SONGS)
 def songs():
     return Dataset.from_frame(
         "songs",
-        {"sequence_id": [0], "item_id": [0]},
+        {"sequence_id": [0] * PAD, "item_id": range(PAD)},
         {"item_id": range(PAD), "title": SONGS},
         text="title",
         scenario="music",

@@ -2,7 +2,15 @@
 
     python -m benchmarks.throughput.judge
 
-All in one run on the same prompts and model, in turns; the figures to quote are the ratios.
+All in one run on the same prompts and model, in turns; the figures to quote are the ratios. In one
+thread on a CPU the clock counts the process's own seconds, so that a busy machine does not tilt
+them.
+
+The bound is the time that a prompt's floating-point operations take at the rate of this model's
+matrix products. The bound divided by the time of `generate()`, which the run prints, is therefore
+the most that scoring in this precision can gain over it in one process: the model reads the whole
+prompt either way, and only the tokens that `generate()` goes on to write can be saved. Products of
+8-bit integers are timed beside it, for what a quantised model could reach at the very best.
 """
 
 from __future__ import annotations
@@ -81,8 +89,10 @@ def main(settings: Settings) -> None:
         "likelihood: our scoring": lambda: by_likelihood.scores(*rows[:3]),
         "likelihood: one forward pass a candidate": lambda: _one_by_one(by_likelihood, rows),
     }
-    seconds = _in_turns(ways, settings.rounds)
-    rate = matrix_rate(model, int(np.mean(lengths)))
+    alone = settings.threads == 1 and model.device.type == "cpu"
+    clock = time.process_time if alone else time.perf_counter
+    seconds = _in_turns(ways, settings.rounds, clock)
+    rate = matrix_rate(model, int(np.mean(lengths)), model.model.dtype, clock)
     floor = sum(flops(model, length) for length in lengths) / rate
 
     table = Table(title=f"median of {settings.rounds} rounds; prompts/s, and speed against ours")
@@ -93,10 +103,19 @@ def main(settings: Settings) -> None:
         table.add_row(name, f"{settings.prompts / value:.2f}", f"{ours / value:.3f}")
     table.add_row("label: the bound", f"{settings.prompts / floor:.2f}", "")
     Console().print(table)
+    generated = seconds[f"label: generate() {settings.new_tokens} tokens, one at a time"]
     print(
         f"bound: {rate / 1e9:.0f} GFLOP/s measured on this model's matrix products; our label "
-        f"scoring reaches {floor / seconds['label: our scoring']:.0%} of it"
+        f"scoring reaches {floor / seconds['label: our scoring']:.0%} of it, and is "
+        f"{generated / seconds['label: our scoring']:.1f} x generate(); at the bound it would be "
+        f"{generated / floor:.1f} x"
     )
+    if model.device.type == "cpu":
+        rate_8 = matrix_rate(model, int(np.mean(lengths)), torch.int8, clock)
+        print(
+            f"8-bit integer products: {rate_8 / 1e9:.0f} GOP/s; at that rate, with nothing else to "
+            f"do, {generated / floor * rate_8 / rate:.1f} x generate()"
+        )
     if settings.workers > 1 and model.device.type == "cpu":
         apart = in_processes(settings)
         together, generated = (_in_one_process(settings, way) for way in ("ours", "generate"))
@@ -129,9 +148,18 @@ def flops(model: LanguageModel, length: int) -> float:
     return float(2 * linear * length + 2 * output + attention)
 
 
-def matrix_rate(model: LanguageModel, length: int) -> float:
-    """The best measured rate of products of this model's shapes and dtype, in FLOP/s."""
-    config, dtype = model.model.config, model.model.dtype
+def matrix_rate(
+    model: LanguageModel, length: int, dtype: torch.dtype, clock: Callable[[], float]
+) -> float:
+    """The best measured rate of products of this model's shapes, in operations a second.
+
+    Args:
+        model: whose shapes.
+        length: rows of a typical product.
+        dtype: of the factors; torch.int8 for 8-bit integers, which sum in 32 bits.
+        clock: in seconds.
+    """
+    config = model.model.config
     best = 0.0
     for rows in (length, 4 * length, 4096):
         for n_in, n_out in (
@@ -139,9 +167,9 @@ def matrix_rate(model: LanguageModel, length: int) -> float:
             (config.intermediate_size, config.hidden_size),
             (config.hidden_size, config.hidden_size),
         ):
-            x = torch.randn(rows, n_in, dtype=dtype, device=model.device)
-            weight = torch.randn(n_out, n_in, dtype=dtype, device=model.device)
-            product = _in_turns({"": partial(_repeat, x, weight)}, 5)[""] / 8
+            x = torch.randn(rows, n_in, device=model.device).to(dtype)
+            weight = torch.randn(n_out, n_in, device=model.device).to(dtype)
+            product = _in_turns({"": partial(_repeat, x, weight)}, 5, clock)[""] / 8
             best = max(best, 2 * rows * n_in * n_out / product)
     return best
 
@@ -175,23 +203,31 @@ def _worker(
     return settings.prompts / _in_turns({way: ways[way]}, settings.rounds)[way]
 
 
-def _in_turns(ways: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+def _in_turns(
+    ways: dict[str, Callable[[], Any]],
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, float]:
     """Runs each way once unmeasured, then in turns; returns the median seconds of each."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(rounds + 1):
         for name, way in ways.items():
-            start = time.perf_counter()
+            start = clock()
             way()
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             if turn:
-                times[name].append(time.perf_counter() - start)
+                times[name].append(clock() - start)
     return {name: float(np.median(values)) for name, values in times.items()}
 
 
+@torch.inference_mode()
 def _repeat(x: torch.Tensor, weight: torch.Tensor) -> None:
     for _ in range(8):
-        torch.nn.functional.linear(x, weight)
+        if x.dtype == torch.int8:
+            torch._int_mm(x, weight.T)
+        else:
+            torch.nn.functional.linear(x, weight)
 
 
 @torch.inference_mode()
