@@ -116,8 +116,8 @@ def cost_of_cleaning(texts: Sequence[str], cleaned: Sequence[str]) -> str:
     words, kept = (sum(len(text.split()) for text in part) for part in (texts, cleaned))
     lost = sum(a != b and b == "unknown" for a, b in zip(texts, cleaned, strict=True))
     return (
-        f"cleaning drops {1 - kept / words:.1%} of the catalogue's own words; of {len(texts)} texts "
-        f"{lost} become 'unknown'"
+        f"cleaning drops {1 - kept / words:.1%} of the catalogue's own words; of {len(texts)} "
+        f"texts {lost} become 'unknown'"
     )
 
 
