@@ -29,6 +29,7 @@ from rich.table import Table
 from benchmarks.records import interval
 from llm_oracle.adapters import shipped_adapter
 from llm_oracle.evaluate import Questions, ask, next_item_questions
+from llm_oracle.item_texts import item_texts
 from llm_oracle.judge import IntArray
 from llm_oracle.language_judge import Calibration, Scoring
 from llm_oracle.models import LanguageModel
@@ -90,6 +91,10 @@ def main(settings: Settings) -> None:
     victims = questions.slates[np.arange(settings.n), places]
     model = LanguageModel(settings.model, adapter=shipped_adapter(settings.model, settings.scoring))
     clean = [sanitize(text or "") for text in dataset.items["text"]]
+    read = item_texts(dataset)
+    changed = np.mean([a != b for a, b in zip(clean, read, strict=True)])
+    nothing = np.mean([text == "unknown" for text in read])
+    print(f"of the honest texts, {changed:.1%} lose words and {nothing:.1%} keep none")
     titles = model.cut(clean, TITLE_TOKENS)
     dataset = replace(dataset, items=dataset.items.with_columns(text=pl.Series(titles)))
     shop = with_attacked_items(dataset, victims, rng, settings.k)
