@@ -20,7 +20,7 @@ from llm_oracle.prompts import sanitize
 from recsim_envs.dataset import Dataset
 
 LONGEST_RUN = 4
-"""Words. Of the titles of LFM-1M 96% have no longer run of their own, of Amazon Industrial's 89%;
+"""Words. Of the texts of LFM-1M 97% have no longer run of their own, of Amazon Industrial's 89%;
 the shortest order to the judge that we know of has five words."""
 EDGES = re.compile(r"^\W+|\W+$")
 SENTENCE_ENDS = (".", "!", "?", ":")
