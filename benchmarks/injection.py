@@ -15,7 +15,7 @@ the same sentence in many of their titles vouches for itself.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -112,16 +112,6 @@ def main(settings: Settings) -> None:
         cache=settings.cache,
     )
     print_gains(judge, shop, questions, places, settings)
-
-
-def cost_of_cleaning(texts: Sequence[str], cleaned: Sequence[str]) -> str:
-    """Says how much of the catalogue's own words it costs to drop what nobody vouches for."""
-    words, kept = (sum(len(text.split()) for text in part) for part in (texts, cleaned))
-    lost = sum(a != b and b == "unknown" for a, b in zip(texts, cleaned, strict=True))
-    return (
-        f"cleaning drops {1 - kept / words:.1%} of the catalogue's own words; of {len(texts)} "
-        f"texts {lost} become 'unknown'"
-    )
 
 
 def print_gains(

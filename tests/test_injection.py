@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from benchmarks.injection import ATTACKS, cost_of_cleaning, with_attacked_items
+from benchmarks.injection import ATTACKS, with_attacked_items
 
 
 def test_attacked_copies_stand_behind_the_catalogue(chains):
@@ -15,9 +15,3 @@ def test_attacked_copies_stand_behind_the_catalogue(chains):
             text = shop.items["text"][20 + 2 * number + row]
             assert chains.items["text"][int(victim)] in text
             assert text != chains.items["text"][int(victim)]
-
-
-def test_cost_of_cleaning():
-    said = cost_of_cleaning(["a b c", "d e", "unknown"], ["a b", "unknown", "unknown"])
-    assert "drops 33.3% of" in said  # 6 words, of which 4 are left
-    assert "of 3 texts 1 become" in said
