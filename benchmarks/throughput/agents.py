@@ -185,7 +185,7 @@ def _report(settings: Settings, title: str, unit: str, found: dict[str, list[flo
     """Prints each agent's median and its ratio to DQN, round by round."""
     print(f"{title}: {settings.n_items:,} items, batch {settings.batch_size}")
     table = Table()
-    for column in ("agent", f"{unit}, median", "ratio to DQN: median [min, max]"):
+    for column in ("agent", f"{unit}, median", "ratio to DQN: median \\[min, max]"):
         table.add_column(column, justify="left" if column == "agent" else "right")
     for name, values in found.items():
         ratios = np.array(values) / np.array(found["DQN"])
