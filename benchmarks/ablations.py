@@ -30,7 +30,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 from benchmarks.agents import make_ialp, make_online_agent
 from benchmarks.cells import record_of, run_all
 from benchmarks.evaluation import Sessions, make_users, play
-from benchmarks.records import Record
+from benchmarks.records import Record, data_label
 from benchmarks.report import plot_variants, print_variants
 from llm_oracle import LLMOracleVectorEnv
 from llm_oracle.build import build_judge
@@ -173,8 +173,7 @@ def main(settings: Settings) -> None:
     records = run_all(cell, cells, settings.workers)
     rows = [row for record in records for row in record["rows"]]
     dataset = make_users(settings.env, 1, data=settings.data).dataset
-    kind = "REPLICA (synthetic data)" if dataset.replica else f"{dataset.name} (real data)"
-    title = f"{settings.env}, {kind} {dataset.hash}, judge {settings.judge}, {settings.study}"
+    title = f"{settings.env}, {data_label(dataset)}, judge {settings.judge}, {settings.study}"
     title += ", random play" if settings.stochastic else ", greedy play"
     print_variants(rows, title)
     figure = settings.folder / f"{settings.study}.png"
@@ -218,17 +217,16 @@ def online_cell(settings: Settings, name: str, seed: int) -> Record:
     def compute() -> list[Record]:
         users = users_of(settings, settings.users, split="train")
         updates = max(1, round(settings.users * settings.updates_per_step))
+        features = features_of(settings.env, settings.data)
         env: VecEnv
         if agent == "LLMOnline":
             judge = build_judge(settings.judge, users.dataset, cache=settings.cache, seed=seed)
             oracle = LLMOracleVectorEnv(users, judge, k=settings.k, reward="env")
             env = VecMonitor(BatchedVecEnv(oracle))
             # From scratch: the judge stays between agent and users instead of before them.
-            features = features_of(settings.env, settings.data)
             model: BaseAlgorithm = make_ialp(env, features, updates, seed)
         else:
             env = VecMonitor(BatchedVecEnv(users))
-            features = features_of(settings.env, settings.data)
             folder = pretrained_folder(settings, seed)
             model = make_online_agent(agent, env, features, folder, updates, seed, **changes)
         points = np.linspace(0, settings.online_steps, 5)[1:].astype(int)

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from benchmarks.evaluation import make_users
 from benchmarks.records import Record
+from ialp_agents.files import write_whole
 from recsim_envs.provenance import git_revision, versions
 
 
@@ -50,9 +51,7 @@ def record_of(
         "rows": rows,
     }
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps(about, indent=1) + "\n")
-    partial.replace(file)
+    write_whole(file, (json.dumps(about, indent=1) + "\n").encode())
     return about
 
 

@@ -23,7 +23,7 @@ from stable_baselines3.common.vec_env import VecMonitor
 from benchmarks.agents import ONLINE_AGENTS, make_ialp, make_online_agent
 from benchmarks.cells import record_of, run_all
 from benchmarks.evaluation import Sessions, make_users, play, reference_policies
-from benchmarks.records import Record, row_of
+from benchmarks.records import Record, data_label, row_of
 from benchmarks.report import plot_curves, print_table
 from ialp_agents import IALP
 from llm_oracle import LLMOracleVectorEnv
@@ -92,8 +92,7 @@ def main(settings: Settings) -> None:
     records |= dict(zip(cells, done, strict=True))
     order = ("references", *ONLINE_AGENTS[:3], "iALP", *ONLINE_AGENTS[3:])
     rows = [row for agent in order for seed in seeds for row in records[agent, seed]["rows"]]
-    kind = "REPLICA (synthetic data)" if dataset.replica else f"{dataset.name} (real data)"
-    title = f"{settings.env}, {kind} {dataset.hash}, judge {settings.judge}, test split"
+    title = f"{settings.env}, {data_label(dataset)}, judge {settings.judge}, test split"
     print_table(rows, title)
     curves = settings.folder / "curves.png"
     plot_curves(rows, title, curves)

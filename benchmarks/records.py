@@ -8,8 +8,15 @@ import numpy as np
 from scipy.stats import bootstrap
 
 from benchmarks.evaluation import Sessions
+from recsim_envs.dataset import Dataset
 
 Record = dict[str, Any]
+
+
+def data_label(dataset: Dataset) -> str:
+    """Names the data in a title: a replica is called one, and the hash says which."""
+    kind = "REPLICA (synthetic data)" if dataset.replica else f"{dataset.name} (real data)"
+    return f"{kind} {dataset.hash}"
 
 
 def row_of(
