@@ -24,12 +24,12 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
 from benchmarks.agents import make_ialp, make_online_agent
 from benchmarks.cells import record_of, run_all
-from benchmarks.evaluation import Sessions, make_users, play
+from benchmarks.curve import TestCurve
+from benchmarks.evaluation import make_users
 from benchmarks.records import Record, data_label
 from benchmarks.report import plot_variants, print_variants
 from llm_oracle import LLMOracleVectorEnv
@@ -198,7 +198,7 @@ def pretraining_cell(settings: Settings, name: str, seed: int) -> Record:
             policy=variant.policy,
             **(BASE_IALP | variant.ialp),
         )
-        curve = TestCurve(settings, seed, settings.verdicts)
+        curve = curve_of(settings, seed, settings.verdicts)
         model.learn(settings.verdicts[-1], callback=curve)
         assert model.replay_buffer is not None
         picked = float(model.replay_buffer.rewards[: model.replay_buffer.pos].mean())
@@ -230,7 +230,7 @@ def online_cell(settings: Settings, name: str, seed: int) -> Record:
             folder = pretrained_folder(settings, seed)
             model = make_online_agent(agent, env, features, folder, updates, seed, **changes)
         points = np.linspace(0, settings.online_steps, 5)[1:].astype(int)
-        curve = TestCurve(settings, seed, tuple(points.tolist()))
+        curve = curve_of(settings, seed, tuple(points.tolist()))
         start = time.perf_counter()
         model.learn(settings.online_steps, callback=curve)
         row = {
@@ -247,56 +247,10 @@ def online_cell(settings: Settings, name: str, seed: int) -> Record:
     return _record(settings, name, seed, "online", what, compute)
 
 
-class TestCurve(BaseCallback):
-    """Plays test sessions with the policy at the start and after given numbers of steps.
-
-    Attributes:
-        points: dicts of ``steps`` and the sessions' mean ``reward``, ``length``, ``distinct``.
-        returns: of the sessions that ended while learning, where a VecMonitor says so.
-        seconds: spent here.
-    """
-
-    __test__ = False  # its name is no test's
-
-    def __init__(self, settings: Settings, seed: int, steps: tuple[int, ...]) -> None:
-        super().__init__()
-        self.seed = seed
-        self.deterministic = not settings.stochastic
-        self.due = list(steps)
-        self.users = users_of(settings, settings.sessions, split="test")
-        self.points: list[dict[str, float]] = []
-        self.returns: list[float] = []
-        self.seconds = 0.0
-
-    def _on_training_start(self) -> None:
-        self._test()
-
-    def _on_step(self) -> bool:
-        for info in self.locals["infos"]:
-            if "episode" in info:
-                self.returns.append(float(info["episode"]["r"]))
-        if self.due and self.num_timesteps >= self.due[0]:
-            self.due.pop(0)
-            self._test()
-        return True
-
-    def _test(self) -> None:
-        start = time.perf_counter()
-        played: Sessions = play(self.users, self._act, seed=10_000 + self.seed)
-        self.points.append(
-            {
-                "steps": self.num_timesteps,
-                "reward": float(played.reward.mean()),
-                "length": float(played.length.mean()),
-                "distinct": float(played.distinct.mean()),
-            }
-        )
-        self.seconds += time.perf_counter() - start
-
-    def _act(self, observations: Any) -> Any:
-        actions, _ = self.model.predict(observations, deterministic=self.deterministic)
-        # A slate's first item is what the policy for single items does, random or greedy.
-        return actions if actions.ndim == 1 else actions[:, 0]
+def curve_of(settings: Settings, seed: int, steps: tuple[int, ...]) -> TestCurve:
+    """Makes the callback that tests at the start and after each number of steps."""
+    users = users_of(settings, settings.sessions, split="test")
+    return TestCurve(users, (0, *steps), seed, deterministic=not settings.stochastic)
 
 
 @cache

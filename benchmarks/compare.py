@@ -16,13 +16,12 @@ from typing import Any
 
 import torch
 import tyro
-from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecMonitor
 
 from benchmarks.agents import ONLINE_AGENTS, make_ialp, make_online_agent
 from benchmarks.cells import record_of, run_all
-from benchmarks.evaluation import Sessions, make_users, play, reference_policies
+from benchmarks.curve import TestCurve, evaluate
+from benchmarks.evaluation import make_users, play, reference_policies
 from benchmarks.records import Record, data_label, row_of
 from benchmarks.report import plot_curves, print_table
 from ialp_agents import IALP
@@ -134,7 +133,8 @@ def pretrain(settings: Settings, seed: int) -> Record:
     # The weights move from slates to single items, as for a user of from_pretrained.
     customers = BatchedVecEnv(users_of_test_split(settings, 1))
     policy = IALP.from_pretrained(pretrained_folder(settings, seed), customers, device="cpu")
-    e0 = evaluate(settings, policy, users_of_test_split(settings, settings.sessions), seed)
+    tested = users_of_test_split(settings, settings.sessions)
+    e0 = evaluate(policy, tested, seed, deterministic=not settings.stochastic)
     row = row_of("iALP", seed, e0=e0)
     # The judge's own measure, in its own units: verdicts that named an item, not rewards of users.
     buffer = model.replay_buffer
@@ -157,11 +157,17 @@ def learn_online(settings: Settings, agent: str, seed: int) -> Record:
         updates,
         seed,
     )
-    curve = TestCurve(settings, seed)
+    greedy = not settings.stochastic
+    curve = TestCurve(
+        users_of_test_split(settings, max(100, settings.sessions // 4)),
+        [settings.online_steps * point / CURVE_POINTS for point in range(1, CURVE_POINTS + 1)],
+        seed,
+        greedy,
+    )
     tested = users_of_test_split(settings, settings.sessions)
-    before = evaluate(settings, model, tested, seed)
+    before = evaluate(model, tested, seed, greedy)
     model.learn(settings.online_steps, callback=curve)
-    after = evaluate(settings, model, tested, seed)
+    after = evaluate(model, tested, seed, greedy)
     first = {"steps": 0, "reward": float(before.reward.mean())}
     return row_of(agent, seed, e0=before, online=after, curve=[first, *curve.points])
 
@@ -181,41 +187,9 @@ def users_of_test_split(settings: Settings, n: int) -> RecommenderVectorEnv:
     return make_users(settings.env, n, data=settings.data, split="test")
 
 
-def evaluate(
-    settings: Settings, model: BaseAlgorithm, users: RecommenderVectorEnv, seed: int
-) -> Sessions:
-    """Plays a session with each test user; every agent of a seed meets the same users."""
-    return play(
-        users,
-        lambda observations: model.predict(observations, deterministic=not settings.stochastic)[0],
-        seed=10_000 + seed,
-    )
-
-
 def pretrained_folder(settings: Settings, seed: int) -> Path:
     """Where the pre-trained policy of a seed is kept."""
     return settings.folder / f"iALP_seed{seed}"
-
-
-class TestCurve(BaseCallback):
-    """Plays test sessions at even distances while an agent learns."""
-
-    __test__ = False  # its name is no test's
-
-    def __init__(self, settings: Settings, seed: int) -> None:
-        super().__init__()
-        self.settings = settings
-        self.seed = seed
-        self.users = users_of_test_split(settings, max(100, settings.sessions // 4))
-        self.points: list[dict[str, float]] = []
-
-    def _on_step(self) -> bool:
-        due = (len(self.points) + 1) * self.settings.online_steps / CURVE_POINTS
-        if self.num_timesteps >= due:
-            played = evaluate(self.settings, self.model, self.users, self.seed)
-            reward = float(played.reward.mean())
-            self.points.append({"steps": self.num_timesteps, "reward": reward})
-        return True
 
 
 def _what_counts(settings: Settings) -> dict[str, Any]:
