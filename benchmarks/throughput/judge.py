@@ -2,9 +2,10 @@
 
     python -m benchmarks.throughput.judge
 
-All in one run on the same prompts and model, in turns; the figures to quote are the ratios. In one
-thread on a CPU the clock counts the process's own seconds, so that a busy machine does not tilt
-them.
+All in one run on the same prompts and weights, in turns; the figures to quote are the ratios. In
+one thread on a CPU the clock counts the process's own seconds, so that a busy machine does not tilt
+them. What one would write first runs on the model as transformers loads it: with PyTorch's fused
+attention and plain linear layers.
 
 The bound is the time that a prompt's floating-point operations take at the rate of this model's
 matrix products. The bound divided by the time of `generate()`, which the run prints, is therefore
@@ -67,6 +68,7 @@ def main(settings: Settings) -> None:
     torch.set_num_threads(settings.threads)
     dataset = load_data(settings.data)
     model = LanguageModel(settings.model, quantization=settings.quantization)
+    plain = as_it_comes(settings)
     by_label = TransformersJudge(dataset, model, scoring="label")
     by_likelihood = TransformersJudge(dataset, model, scoring="likelihood")
     rows = next_item_questions(dataset, settings.prompts)
@@ -82,12 +84,12 @@ def main(settings: Settings) -> None:
     ways: dict[str, Callable[[], Any]] = {
         "label: our scoring": lambda: by_label.scores(*rows[:3]),
         "label: our scoring, PyTorch's fused attention": lambda: _with_sdpa(model, by_label, rows),
-        "label: generate() one token, one at a time": lambda: _generate(model, prompts, 1),
+        "label: generate() one token, one at a time": lambda: _generate(plain, prompts, 1),
         f"label: generate() {settings.new_tokens} tokens, one at a time": lambda: _generate(
-            model, prompts, settings.new_tokens
+            plain, prompts, settings.new_tokens
         ),
         "likelihood: our scoring": lambda: by_likelihood.scores(*rows[:3]),
-        "likelihood: one forward pass a candidate": lambda: _one_by_one(by_likelihood, rows),
+        "likelihood: one forward pass a candidate": lambda: _one_by_one(plain, by_likelihood, rows),
     }
     alone = settings.threads == 1 and model.device.type == "cpu"
     clock = time.process_time if alone else time.perf_counter
@@ -127,6 +129,13 @@ def main(settings: Settings) -> None:
         )
 
 
+def as_it_comes(settings: Settings) -> LanguageModel:
+    """The model without what this package does to make it fast."""
+    model = LanguageModel(settings.model, quantization=settings.quantization, trainable=True)
+    model.model.set_attn_implementation("sdpa")
+    return model
+
+
 def flops(model: LanguageModel, length: int) -> float:
     """Floating-point operations of one label prompt: matrix products and causal attention.
 
@@ -136,11 +145,11 @@ def flops(model: LanguageModel, length: int) -> float:
     """
     config = model.model.config
     output = config.vocab_size * config.hidden_size
-    linear = 0
-    for name, weight in model.model.named_parameters():
-        if weight.ndim == 2 and "embed" not in name and "lm_head" not in name:
-            packed = getattr(weight, "quant_state", None)  # 4-bit weights lie two in a byte
-            linear += weight.numel() if packed is None else int(np.prod(packed.shape))
+    linear = sum(
+        layer.in_features * layer.out_features
+        for layer in model.model.get_decoder().modules()
+        if hasattr(layer, "in_features")
+    )
     width = config.num_attention_heads * (
         getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     )
@@ -193,12 +202,13 @@ def _worker(
     torch.set_num_threads(n_threads)
     dataset = load_data(settings.data)
     model = LanguageModel(settings.model, quantization=settings.quantization)
+    plain = as_it_comes(settings)
     judge = TransformersJudge(dataset, model, scoring="label")
     rows = next_item_questions(dataset, settings.prompts, seed=seed)
     prompts = judge.questions(*rows[:3])
     ways = {
         "ours": lambda: judge.scores(*rows[:3]),
-        "generate": lambda: _generate(model, prompts, settings.new_tokens),
+        "generate": lambda: _generate(plain, prompts, settings.new_tokens),
     }
     return settings.prompts / _in_turns({way: ways[way]}, settings.rounds)[way]
 
@@ -245,9 +255,8 @@ def _generate(model: LanguageModel, prompts: Sequence[Question], new_tokens: int
 
 
 @torch.inference_mode()
-def _one_by_one(judge: TransformersJudge, rows: Questions) -> None:
+def _one_by_one(model: LanguageModel, judge: TransformersJudge, rows: Questions) -> None:
     """The likelihood of each candidate by a forward pass over everything before it and itself."""
-    model = judge.language_model
     for question in judge.questions(*rows[:3]):
         prompt, lines = judge.likelihood_tokens(question)
         for line in lines:

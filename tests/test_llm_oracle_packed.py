@@ -1,0 +1,79 @@
+"""Packed layers: the same answers as the plain ones, as far as bfloat16 goes."""
+
+import pytest
+import torch
+
+from llm_oracle.models import LanguageModel
+from llm_oracle.packed import PackedLinear
+
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.skipif(
+        not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()),
+        reason="this CPU has no bfloat16 products",
+    ),
+]
+N_LAYERS = 2 * 7  # q, k, v, o, gate, up and down of two blocks
+
+
+@pytest.fixture(scope="module")
+def adapter(tiny_llama, tmp_path_factory):
+    """A random one, that changes what the model says."""
+    from peft import LoraConfig
+
+    torch.manual_seed(0)
+    model = LanguageModel(tiny_llama, device="cpu", trainable=True).model
+    model.add_adapter(LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False))
+    folder = tmp_path_factory.mktemp("adapter")
+    model.save_pretrained(folder)
+    return folder
+
+
+@torch.inference_mode()
+def logits(model):
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(0, 300, (3, 40), generator=generator)
+    return model.model(ids, use_cache=False).logits.float()
+
+
+def load(tiny_llama, adapter=None, dtype=torch.bfloat16, trainable=False):
+    return LanguageModel(
+        tiny_llama, adapter=adapter, device="cpu", dtype=dtype, trainable=trainable
+    )
+
+
+def packed_layers(model):
+    return [layer for layer in model.model.modules() if isinstance(layer, PackedLinear)]
+
+
+@pytest.mark.parametrize("adapted", [True, False])
+def test_packed_layers_are_as_exact_as_plain_ones(tiny_llama, adapter, adapted):
+    folder = adapter if adapted else None
+    exact = logits(load(tiny_llama, folder, dtype=torch.float32))
+    plain = logits(load(tiny_llama, folder, trainable=True))
+    model = load(tiny_llama, folder)
+    assert len(packed_layers(model)) == N_LAYERS
+    error = (logits(model) - exact).norm()
+    assert 0 < error < 1.25 * (plain - exact).norm()
+
+
+def test_the_adapter_can_be_off(tiny_llama, adapter):
+    bare, model = load(tiny_llama), load(tiny_llama, adapter)
+    before = logits(model)
+    with model.bare():
+        assert torch.equal(logits(model), logits(bare))
+    assert torch.equal(logits(model), before)
+    assert (before - logits(bare)).norm() > 0.1 * before.norm()
+
+
+def test_only_bfloat16_is_packed_and_only_for_judging(tiny_llama):
+    assert not packed_layers(load(tiny_llama, dtype=torch.float32))
+    assert not packed_layers(load(tiny_llama, trainable=True))
+
+
+def test_a_bias_is_added():
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(48, 32).bfloat16()
+    x = torch.randn(5, 48).bfloat16()
+    with torch.inference_mode():
+        assert torch.equal(PackedLinear(layer)(x), layer(x))
