@@ -12,6 +12,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from llm_oracle.adapters import AdapterCard, shipped_adapter
+from llm_oracle.cache import VerdictCache, question_key
 from llm_oracle.item_texts import item_texts
 from llm_oracle.judge import IntArray
 from llm_oracle.language_judge import (
@@ -23,7 +24,7 @@ from llm_oracle.language_judge import (
     Scoring,
 )
 from llm_oracle.models import LanguageModel
-from llm_oracle.prompts import label_prompt, list_prompt, sanitize
+from llm_oracle.prompts import TEMPLATE_VERSION, label_prompt, list_prompt, sanitize
 from llm_oracle.scoring import SharedPrefix, next_token_log_probs
 from recsim_envs.dataset import Dataset, Scenario
 
@@ -158,6 +159,7 @@ class TransformersJudge(LanguageModelJudge):
         return len(self.language_model.tokens(prompt))
 
     def _prepare_likelihoods(self) -> None:
+        nobody = list_prompt(self.scenario, [])
         # What follows the dash that ends a list prompt.
         self._lines: list[list[int]] = self.language_model.tokenizer(
             [f" {text}\n" for text in self.texts],
@@ -166,25 +168,41 @@ class TransformersJudge(LanguageModelJudge):
         )["input_ids"]
         self.example_tokens = self.language_model.tokens(self.example)
         self._example = SharedPrefix(self.language_model.model, self.example_tokens)
-        *begun, self._dash = self.language_model.tokens(
-            list_prompt(self.scenario, []), begins=False
-        )
+        *begun, self._dash = self.language_model.tokens(nobody, begins=False)
         # The prior is the bare model's, so that tuning has a fixed point to move away from.
         with self.language_model.bare():
             prefix = [*self.example_tokens, *begun]
             self._empty_list = SharedPrefix(self.language_model.model, prefix)
         # Filled as items are met: a catalogue is large, and a policy visits little of it.
         self._prior = np.full(self.n_items, np.nan, dtype=np.float32)  # (n_items,)
+        self._nobody = self.example + nobody
+        self._prior_cache = None
+        if self.cache is not None:
+            bare = {**self.describe(), "adapter": None}
+            about = {**bare, "scoring": "prior", "template": TEMPLATE_VERSION}
+            self._prior_cache = VerdictCache(self.cache.file, about)
 
     def priors(self, items: IntArray) -> FloatArray:
         """Returns the log-likelihood of items' texts for an unknown user, in nats, as ``items``."""
-        new = np.unique(items[np.isnan(self._prior[items])])
-        if len(new):
+        store, new = self._prior_cache, []
+        for item in np.unique(items[np.isnan(self._prior[items])]):
+            stored = None if store is None else store.get(self._prior_key(item))
+            if stored is None:
+                new.append(item)
+            else:
+                self._prior[item] = stored[0]
+        if new:
             lines = [self._lines[item] for item in new]
             with self.language_model.bare():
                 self._prior[new] = self._empty_list.log_likelihoods_apart([self._dash], lines)
+        if store is not None:
+            for item in new:
+                self._prior[item] = store.put(self._prior_key(item), self._prior[item, None])[0]
         result: FloatArray = self._prior[items]
         return result
+
+    def _prior_key(self, item: int) -> str:
+        return question_key(self._nobody, [f" {self.texts[item]}\n"])
 
     def likelihood_tokens(self, question: Question) -> tuple[list[int], list[list[int]]]:
         """Tokenizes a question: what follows the example list, and each candidate's line."""

@@ -14,6 +14,7 @@ import pytest
 
 from llm_oracle.cache import VerdictCache, cache_stats, prune_verdicts, read_verdicts
 from llm_oracle.language_judge import Calibration
+from llm_oracle.scoring import SharedPrefix
 from llm_oracle.transformers_judge import TransformersJudge
 from recsim_envs.dataset import Dataset
 
@@ -142,6 +143,25 @@ def test_a_second_run_asks_the_model_nothing(dataset, tiny_llama, tmp_path, scor
     slates[3] = slates[3][::-1]  # another question
     second.scores(histories, slates)
     assert sum(asked) == 1
+
+
+def test_the_prior_of_an_item_is_computed_once(dataset, tiny_llama, tmp_path, monkeypatch):
+    options = {"scoring": "likelihood", "cache": tmp_path / "verdicts.sqlite"}
+    items = np.arange(30).reshape(3, 10)
+    first = TransformersJudge(dataset, tiny_llama, **options)
+    priors = first.priors(items[:2])
+    computed = []
+    compute = SharedPrefix.log_likelihoods_apart
+
+    def count(self, prompt, continuations):
+        computed.append(len(continuations))
+        return compute(self, prompt, continuations)
+
+    monkeypatch.setattr(SharedPrefix, "log_likelihoods_apart", count)
+    second = TransformersJudge(dataset, tiny_llama, **options)
+    assert np.array_equal(second.priors(items)[:2], priors)
+    assert computed == [10]
+    assert [row["verdicts"] for row in cache_stats(options["cache"])] == [0, 30]
 
 
 def test_verdicts_before_a_failure_are_kept(dataset, tiny_llama, tmp_path, monkeypatch):
