@@ -25,6 +25,8 @@ def grouped_attention(
     value: Tensor,
     attention_mask: Tensor,
     scaling: float,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention in which several heads share their keys and values.
@@ -39,11 +41,21 @@ def grouped_attention(
             least number elsewhere; never after itself. (Minus infinity would make rows of padding,
             which see nothing at all, NaN.)
         scaling: of the products.
+        softcap: least upper bound of a scaled product's size, approached by a tanh (Gemma 2).
+        s_aux: attention sinks (gpt-oss), which are not computed here.
         kwargs: of other attention functions; not used.
 
     Returns:
         (B, L, H, D), and None for the weights.
+
+    Raises:
+        NotImplementedError: for a model with attention sinks.
     """
+    if s_aux is not None:
+        raise NotImplementedError(
+            f"{type(module).__name__} has attention sinks, which are not computed on a CPU: serve "
+            "the model and use ServerJudge"
+        )
     batch, heads, length, dim = query.shape
     groups, known = key.shape[1], key.shape[2] - length
     query = (query * scaling).view(batch, groups, heads // groups, length, dim)
@@ -55,6 +67,8 @@ def grouped_attention(
         seen = known + end
         rows = query[:, :, :, start:end].flatten(2, 3).flatten(0, 1)  # (B * G, H / G * block, D)
         scores = rows @ key[:, :seen].transpose(1, 2)
+        if softcap is not None:
+            scores = softcap * (scores / softcap).tanh()
         scores = scores.view(batch, groups, -1, end - start, seen)
         scores += bias[..., start:end, :seen]
         weights = scores.softmax(dim=-1).flatten(2, 3).flatten(0, 1)

@@ -25,7 +25,7 @@ CausalLM = Any
 Tokens = Sequence[int]
 FloatArray = NDArray[np.float32]
 MAX_BATCH_TOKENS = {"cpu": 1000, "cuda": 16384}
-"""One long prompt keeps a CPU busy; more would add padding and leave its cache between layers."""
+"""A few long prompts keep a CPU busy; more would leave its cache between layers."""
 MAX_BATCH_ROWS = 32
 LOGIT_ROWS = 8
 
@@ -49,7 +49,7 @@ class SharedPrefix:
         self.tokens = list(tokens)
         self.cache = DynamicCache(config=model.config)
         ids = torch.tensor([tokens], device=model.device)
-        model.get_decoder()(input_ids=ids, past_key_values=self.cache, use_cache=True)
+        model(input_ids=ids, past_key_values=self.cache, use_cache=True, logits_to_keep=1)
 
     @torch.inference_mode()
     def log_likelihoods(self, prompt: Tokens, continuations: Sequence[Tokens]) -> FloatArray:
@@ -89,11 +89,15 @@ class SharedPrefix:
         ids = ids.to(self.model.device)
         cache = copy.deepcopy(self.cache)
         cache.batch_repeat_interleave(len(ids))
-        hidden = self.model.get_decoder()(
-            input_ids=ids[:, :-1], past_key_values=cache, use_cache=True
-        ).last_hidden_state[:, first - 1 :]  # (n, T, d)
-        logits = self.model.get_output_embeddings()(hidden)  # (n, T, V)
-        token_scores = _log_probs(logits.flatten(0, 1), ids[:, first:].flatten())
+        asked = ids[:, first:]  # (n, T)
+        predicted_at = torch.arange(first - 1, ids.shape[1] - 1, device=ids.device)
+        logits = self.model(
+            input_ids=ids[:, :-1],
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=predicted_at,
+        ).logits  # (n, T, V)
+        token_scores = _log_probs(logits.flatten(0, 1), asked.flatten())
         scores: FloatArray = token_scores.view(len(ids), -1).sum(dim=1).cpu().numpy()
         return scores
 
@@ -135,17 +139,16 @@ def packed_log_likelihoods(
     visible = F.pad(visible, (known, 0), value=True)  # (L, known + L)
     bias = torch.zeros(visible.shape, dtype=model.dtype, device=device)
     bias.masked_fill_(~visible, torch.finfo(model.dtype).min)
-    hidden = model.get_decoder()(
+    logits = model(
         input_ids=torch.tensor([row], device=device),
         position_ids=torch.tensor([position], device=device) + known,
         attention_mask=bias[None, None],
         past_key_values=cache,
         use_cache=cache is not None,
-    ).last_hidden_state[0, last:]  # (L - P + 1, d)
-    logits = model.get_output_embeddings()(hidden)  # (L - P + 1, V)
-    predicted_at = torch.tensor(source, device=device) - last
+        logits_to_keep=torch.tensor(source, device=device),
+    ).logits[0]  # (T, V), T tokens in all continuations
     target = torch.tensor([t for tokens in continuations for t in tokens], device=device)
-    token_scores = _log_probs(logits[predicted_at], target)
+    token_scores = _log_probs(logits, target)
     parts = token_scores.split([len(tokens) for tokens in continuations])
     return torch.stack([part.sum() for part in parts])
 
@@ -220,7 +223,7 @@ def _last_log_probs(
             position_ids=(real.cumsum(dim=1) - 1)[:, known:].clamp(min=0).to(model.device),
             past_key_values=cache,
             use_cache=cache is not None,
-            logits_to_keep=1,
+            logits_to_keep=torch.tensor([longest - known - 1], device=model.device),
         ).logits[:, -1]  # (n, V)
     log_probs: Tensor = logits.float().log_softmax(dim=-1)
     return log_probs
@@ -228,14 +231,16 @@ def _last_log_probs(
 
 @contextlib.contextmanager
 def _last_position_only(model: CausalLM) -> Iterator[None]:
-    """Within this context the last block's MLP computes the last position, and adds it to all."""
-    hook = (
-        model.get_decoder()
-        .layers[-1]
-        .mlp.register_forward_pre_hook(
-            lambda module, inputs: (inputs[0][:, -1:],)  # (n, 1, d), which the residual broadcasts
-        )
-    )
+    """Within this context the last block's MLP computes the last position only.
+
+    The residual connection adds it to every position: the others are wrong, and nobody reads them.
+    """
+    blocks = getattr(model.get_decoder(), "layers", None)  # what most families call them
+    mlp = None if blocks is None else getattr(blocks[-1], "mlp", None)
+    if mlp is None:
+        yield
+        return
+    hook = mlp.register_forward_pre_hook(lambda module, inputs: (inputs[0][:, -1:],))  # (n, 1, d)
     try:
         yield
     finally:

@@ -51,22 +51,19 @@ WORDS = "red blue green steel bolt nut tea jazz rock song".split()
 @pytest.fixture(scope="session")
 def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a random two-layer Llama and a byte-level tokenizer."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    return _save_tiny(tmp_path_factory.mktemp("llama"), LlamaConfig, LlamaForCausalLM)
+    return save_tiny(tmp_path_factory.mktemp("llama"), "llama")
 
 
 @pytest.fixture(scope="session")
 def tiny_mistral(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same as a Mistral, of the architecture that the paper's judge has."""
-    from transformers import MistralConfig, MistralForCausalLM
-
-    return _save_tiny(tmp_path_factory.mktemp("mistral"), MistralConfig, MistralForCausalLM)
+    return save_tiny(tmp_path_factory.mktemp("mistral"), "mistral")
 
 
-def _save_tiny(folder: Path, config_class: type, model_class: type) -> Path:
+def save_tiny(folder: Path, family: str, **config: int) -> Path:
+    """Writes a random two-layer model of a family that transformers knows, and a tokenizer."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
+    from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -78,16 +75,19 @@ def _save_tiny(folder: Path, config_class: type, model_class: type) -> Path:
     tokenizer.train_from_iterator(corpus, trainer)
     PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder)
     torch.manual_seed(0)
-    config = config_class(
-        vocab_size=tokenizer.get_vocab_size(),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        initializer_range=0.3,  # far from uniform predictions
-    )
-    model_class(config).save_pretrained(folder)
+    settings = {
+        "vocab_size": tokenizer.get_vocab_size(),
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "initializer_range": 0.3,  # far from uniform predictions
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+    }
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **(settings | config)))
+    model.save_pretrained(folder)
     return folder
 
 

@@ -7,7 +7,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from transformers import AutoTokenizer
+from conftest import save_tiny
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from llm_oracle import NONE, adapters, attention, smollm2, transformers_judge
 from llm_oracle.language_judge import Calibration
@@ -93,6 +94,41 @@ def test_what_prompts_share_changes_no_answer(tiny_llama, monkeypatch, limit):
     for _ in range(2):  # the second time from an unchanged cache
         found = next_token_log_probs(model, prompts, [5, 9], shared)
         assert found == pytest.approx(np.array(plain), abs=1e-3)
+
+
+FAMILIES = {
+    "qwen2": {},  # biases
+    "gemma2": {"head_dim": 16},  # bounded attention scores and logits
+    "mixtral": {"num_local_experts": 2},
+    "gpt2": {},  # no `layers`, no `mlp` of the usual names
+    "granite": {"logits_scaling": 4},
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_other_families_are_scored_as_they_define_it(tmp_path, family):
+    folder = save_tiny(tmp_path, family, **FAMILIES[family])
+    model = LanguageModel(folder, device="cpu", dtype=torch.float32).model
+    defined = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager")
+    rng = np.random.default_rng(4)
+    header = rng.integers(0, 300, 6).tolist()
+    prompts = [header + rng.integers(0, 300, length).tolist() for length in (4, 120)]
+    shared = SharedPrefix(model, header)
+    found = next_token_log_probs(model, prompts, [5, 9], shared)
+    plain = [[plain_log_likelihood(defined, p, [token]) for token in (5, 9)] for p in prompts]
+    assert found == pytest.approx(np.array(plain), abs=1e-3)
+    texts = [rng.integers(0, 300, length).tolist() for length in (1, 5, 3)]
+    plain = [plain_log_likelihood(defined, prompts[0], text) for text in texts]
+    for score in (shared.log_likelihoods, shared.log_likelihoods_apart):
+        assert score(prompts[0][len(header) :], texts) == pytest.approx(plain, abs=1e-3)
+
+
+def test_attention_sinks_are_refused():
+    query, key = torch.ones(1, 2, 3, 4), torch.ones(1, 1, 3, 4)
+    with pytest.raises(NotImplementedError, match="Identity has attention sinks.*ServerJudge"):
+        attention.grouped_attention(
+            torch.nn.Identity(), query, key, key, torch.zeros(1, 1, 3, 3), 0.5, s_aux=torch.ones(2)
+        )
 
 
 def test_attention_is_that_of_the_fused_kernel():
