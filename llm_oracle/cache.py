@@ -2,6 +2,9 @@
 
 A SQLite file in WAL mode. Several processes may read and write it at once, and a process that is
 killed leaves it usable: a transaction is there as a whole or not at all.
+
+The priors of likelihood scoring are kept here too, as the answers of a judge of their own
+(``"scoring": "prior"``).
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -74,15 +75,21 @@ def judge_report_command(
         seed: of the questions.
         quantization: nf4 keeps the weights of models in this process in 4 bits.
         dollars_per_hour: price of this machine, for the cost of 1,000 verdicts.
-        cache: file of stored verdicts; speeds are reported only for what was not in it.
+        cache: file of stored verdicts; speeds are reported only for what was not in it. Default one
+            that is deleted afterwards.
         output: folder for the JSON record and the plot.
     """
     from llm_oracle.build import build_judge
     from llm_oracle.report import compare_judges, plot_report, print_report
 
     dataset = load_data(data)
-    built = [build_judge(name, dataset, quantization=quantization, cache=cache) for name in judges]
-    report = compare_judges(built, dataset, n, k, seed, dollars_per_hour)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+        # Some figures ask a question again.
+        file = cache or Path(scratch) / "verdicts.sqlite"
+        built = [
+            build_judge(name, dataset, quantization=quantization, cache=file) for name in judges
+        ]
+        report = compare_judges(built, dataset, n, k, seed, dollars_per_hour)
     print_report(report)
     stem = data.replace("/", "-")
     report.save(output / f"{stem}.json")
