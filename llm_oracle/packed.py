@@ -1,4 +1,4 @@
-"""Linear layers for judging on a CPU, where the plain ones waste a fifth of a tuned model's time.
+"""Linear layers for judging on a CPU, where the plain ones waste a seventh of a tuned model's time.
 
 PyTorch rearranges a weight at every product; here it lies as the product reads it. A LoRA adapter
 takes five more operations a layer; here it is merged into a second weight, so that the bare model
