@@ -32,7 +32,7 @@ def grouped_attention(
     """Causal attention in which several heads share their keys and values.
 
     Args:
-        module: the layer; not used.
+        module: the layer, which errors name.
         query: (B, H, L, D).
         key: (B, G, S, D) with S >= L; each of its G heads serves H / G heads of the query, and its
             last L positions are the query's own.

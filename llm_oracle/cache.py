@@ -45,12 +45,16 @@ class VerdictCache:
         file: made if missing.
         judge: JSON-able description of all that decides an answer: weights, adapter, template.
 
+    Attributes:
+        file: as given.
+        judge: as given.
+
     Raises:
         sqlite3.DatabaseError: if ``file`` is not a verdict cache.
     """
 
     def __init__(self, file: str | Path, judge: dict[str, Any]) -> None:
-        self.file = Path(file)
+        self.file, self.judge = Path(file), judge
         self._description = json.dumps(judge, sort_keys=True)
         self._database = _open(self.file)
         with self._database:

@@ -24,7 +24,7 @@ from llm_oracle.language_judge import (
     Scoring,
 )
 from llm_oracle.models import LanguageModel
-from llm_oracle.prompts import TEMPLATE_VERSION, label_prompt, list_prompt, sanitize
+from llm_oracle.prompts import label_prompt, list_prompt, sanitize
 from llm_oracle.scoring import SharedPrefix, next_token_log_probs
 from recsim_envs.dataset import Dataset, Scenario
 
@@ -178,8 +178,7 @@ class TransformersJudge(LanguageModelJudge):
         self._nobody = self.example + nobody
         self._prior_cache = None
         if self.cache is not None:
-            bare = {**self.describe(), "adapter": None}
-            about = {**bare, "scoring": "prior", "template": TEMPLATE_VERSION}
+            about = {**self.cache.judge, "adapter": None, "scoring": "prior"}
             self._prior_cache = VerdictCache(self.cache.file, about)
 
     def priors(self, items: IntArray) -> FloatArray:

@@ -202,15 +202,13 @@ def _worker(
     torch.set_num_threads(n_threads)
     dataset = load_data(settings.data)
     model = LanguageModel(settings.model, quantization=settings.quantization)
-    plain = as_it_comes(settings)
     judge = TransformersJudge(dataset, model, scoring="label")
     rows = next_item_questions(dataset, settings.prompts, seed=seed)
-    prompts = judge.questions(*rows[:3])
-    ways = {
-        "ours": lambda: judge.scores(*rows[:3]),
-        "generate": lambda: _generate(plain, prompts, settings.new_tokens),
-    }
-    return settings.prompts / _in_turns({way: ways[way]}, settings.rounds)[way]
+    run: Callable[[], Any] = partial(judge.scores, *rows[:3])
+    if way == "generate":
+        prompts = judge.questions(*rows[:3])
+        run = partial(_generate, as_it_comes(settings), prompts, settings.new_tokens)
+    return settings.prompts / _in_turns({way: run}, settings.rounds)[way]
 
 
 def _in_turns(
