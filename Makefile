@@ -35,7 +35,7 @@ format: install
 
 # Generates the shipped replicas and fits their reward models anew (some minutes).
 replicas: install
-	$(BIN)/python -m recsim_envs.replica
+	$(BIN)/python -m tools.replica
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

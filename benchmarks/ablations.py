@@ -34,9 +34,9 @@ from benchmarks.records import Record, data_label
 from benchmarks.report import plot_variants, print_variants
 from llm_oracle import LLMOracleVectorEnv
 from llm_oracle.build import build_judge
+from recsim_envs.data.text import text_features
 from recsim_envs.envs import RecommenderVectorEnv
 from recsim_envs.sb3 import BatchedVecEnv
-from recsim_envs.text import text_features
 
 BASE = "base"
 BASE_IALP: dict[str, Any] = {"slate_coef": 0.0}

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from benchmarks.evaluation import make_users
 from benchmarks.records import Record
-from ialp_agents.files import write_whole
+from recsim_envs.files import write_whole
 from recsim_envs.provenance import git_revision, versions
 
 

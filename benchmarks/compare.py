@@ -27,9 +27,9 @@ from benchmarks.report import plot_curves, print_table
 from ialp_agents import IALP
 from llm_oracle import LLMOracleVectorEnv
 from llm_oracle.build import build_judge
+from recsim_envs.data.text import text_features
 from recsim_envs.envs import RecommenderVectorEnv
 from recsim_envs.sb3 import BatchedVecEnv
-from recsim_envs.text import text_features
 
 CURVE_POINTS = 10
 

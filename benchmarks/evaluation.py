@@ -8,12 +8,11 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import polars as pl
 
-from recsim_envs.dataset import Dataset, IntArray
+from recsim_envs.arrays import FloatArray, IntArray
+from recsim_envs.data.dataset import Dataset
 from recsim_envs.envs import RecommenderVectorEnv
-from recsim_envs.shoppers import ShopperSimulator
-from recsim_envs.simulator import FloatArray
+from recsim_envs.users.shoppers import ShopperSimulator
 
 Act = Callable[[Any], IntArray]
 """A policy: observations of N users to N items."""
@@ -116,7 +115,7 @@ def reference_policies(env: RecommenderVectorEnv, seed: int) -> dict[str, Act]:
 def _liked_counts(dataset: Dataset) -> IntArray:
     liked = dataset.interactions
     if "rating" in liked.columns:
-        liked = liked.filter((pl.col("rating") >= LIKED) & (pl.col("split") == "train"))
+        liked = liked[(liked["rating"] >= LIKED) & (liked["split"] == "train")]
     return np.bincount(liked["item"].to_numpy(), minlength=dataset.n_items)
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import polars as pl
+import pandas as pd
 import torch
 import tyro
 from rich.console import Console
@@ -30,13 +30,13 @@ from benchmarks.records import interval
 from llm_oracle.adapters import shipped_adapter
 from llm_oracle.evaluate import Questions, ask, next_item_questions
 from llm_oracle.item_texts import item_texts
-from llm_oracle.judge import IntArray
 from llm_oracle.language_judge import Calibration, Scoring
 from llm_oracle.models import LanguageModel
 from llm_oracle.prompts import LABELS, sanitize
 from llm_oracle.transformers_judge import TransformersJudge
-from recsim_envs.dataset import Dataset
-from recsim_envs.prepare import load_data
+from recsim_envs.arrays import IntArray
+from recsim_envs.data.dataset import Dataset
+from recsim_envs.rewards.prepare import load_data
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def main(settings: Settings) -> None:
     nothing = np.mean([text == "unknown" for text in read])
     print(f"of the honest texts, {changed:.1%} lose words and {nothing:.1%} keep none")
     titles = model.cut(clean, TITLE_TOKENS)
-    dataset = replace(dataset, items=dataset.items.with_columns(text=pl.Series(titles)))
+    dataset = replace(dataset, items=dataset.items.assign(text=titles))
     shop = with_attacked_items(dataset, victims, rng, settings.k)
     added = np.full(shop.n_items - dataset.n_items, int(settings.bought))
     # A larger catalogue has another id for padding.
@@ -162,14 +162,14 @@ def with_attacked_items(
     dataset: Dataset, victims: IntArray, rng: np.random.Generator, k: int
 ) -> Dataset:
     """Adds, for each attack in turn, a copy of every victim under an attacked title."""
-    copies = dataset.items[victims]
-    titles = copies["text"].to_list()
+    copies = dataset.items.iloc[victims]
+    titles = copies["text"].tolist()
     parts = [dataset.items]
     for attack in ATTACKS.values():
         labels = [LABELS[label] for label in rng.integers(k, size=len(titles))]
         texts = [attack(title, label) for title, label in zip(titles, labels, strict=True)]
-        parts.append(copies.with_columns(text=pl.Series(texts)))
-    return replace(dataset, items=pl.concat(parts))
+        parts.append(copies.assign(text=texts))
+    return replace(dataset, items=pd.concat(parts, ignore_index=True))
 
 
 if __name__ == "__main__":

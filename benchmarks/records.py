@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import bootstrap
 
 from benchmarks.evaluation import Sessions
-from recsim_envs.dataset import Dataset
+from recsim_envs.data.dataset import Dataset
 
 Record = dict[str, Any]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
-from recsim_envs.sasrec import SASRec
+from recsim_envs.rewards.sasrec import SASRec
 
 
 class SASRecExtractor(BaseFeaturesExtractor):

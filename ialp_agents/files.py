@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and that run no code when they are read.
+"""Trees on disk, in files that run no code when they are read.
 
 A *tree* is nested dicts and lists of arrays, numbers, strings, booleans and None. It becomes one
 safetensors file: the arrays are its tensors, the rest is JSON in its header.
@@ -6,9 +6,7 @@ safetensors file: the arrays are its tensors, the rest is JSON in its header.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,8 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from torch import Tensor
 
+from recsim_envs.files import content_hash, write_whole
+
 Tree = dict[str, Any]
 # The only key of the dict that stands in the JSON for an array; its value names the tensor.
 ARRAY = "$array"
@@ -25,27 +25,6 @@ ARRAY = "$array"
 
 class DamagedFileError(Exception):
     """A file whose content is not what was written into it."""
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a whole file or none of it, whatever happens meanwhile to process and machine."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    if os.name == "posix":  # elsewhere a folder cannot be opened, nor need it be
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def content_hash(content: bytes) -> str:
-    """The first 16 hex digits of the SHA-256, as they stand in the files' names."""
-    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def write_tree(folder: Path, stem: str, tree: Tree) -> Path:

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import Tensor
 
-from ialp_agents.files import content_hash, write_whole
+from recsim_envs.files import content_hash, write_whole
 
 if TYPE_CHECKING:
     from ialp_agents.ialp.ialp import IALP

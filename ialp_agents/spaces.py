@@ -40,9 +40,3 @@ def check_same_items(n_padding: int, n_items: int) -> None:
 def slate_size(action_space: spaces.Space[Any]) -> int:
     """Returns k, the number of items of one action (1 for ``Discrete``)."""
     return len(action_space.nvec) if isinstance(action_space, spaces.MultiDiscrete) else 1
-
-
-def check_choice(argument: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raises ValueError, naming the argument, if ``value`` is not one of ``choices``."""
-    if value not in choices:
-        raise ValueError(f"{argument}={value!r} is unknown: use one of {choices}")

@@ -9,7 +9,8 @@ from typing import Any
 
 from llm_oracle.language_judge import Calibration, Quantization, Scoring
 from llm_oracle.prompts import TEMPLATE_VERSION
-from recsim_envs.dataset import DataError, Scenario
+from recsim_envs.data.dataset import DataError, Scenario
+from recsim_envs.files import write_whole
 
 CARD = "judge.json"
 SHIPPED = Path(__file__).parent / "shipped"
@@ -82,9 +83,7 @@ class AdapterCard:
 
     def save(self, folder: Path) -> None:
         """Writes the card into ``folder``, whole or not at all."""
-        partial = folder / f"{CARD}.partial"
-        partial.write_text(json.dumps(asdict(self), indent=1) + "\n")
-        partial.replace(folder / CARD)
+        write_whole(folder / CARD, (json.dumps(asdict(self), indent=1) + "\n").encode())
 
     @classmethod
     def load(cls, folder: Path, model: str) -> AdapterCard:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from llm_oracle.judge import Judge, PopularityJudge, TfidfJudge, train_counts
+from llm_oracle.judge import Judge, PopularityJudge, TfidfJudge
 from llm_oracle.language_judge import Quantization
-from recsim_envs.dataset import DataError, Dataset
+from recsim_envs.data.dataset import DataError, Dataset
 
 
 def build_judge(
@@ -32,9 +32,8 @@ def build_judge(
         DataError: if a server's name lacks the model.
         ModuleNotFoundError: if a language model's packages are not installed.
     """
-    counts = train_counts(dataset)
     if name == "popularity":
-        return PopularityJudge(dataset, counts)
+        return PopularityJudge(dataset)
     if name == "tfidf":
         return TfidfJudge(dataset)
     if name.startswith(("http://", "https://")):
@@ -43,7 +42,7 @@ def build_judge(
         url, _, model = name.partition("#")
         if not model:
             raise DataError(f"judge {name!r} names no model: write {name}#MODEL")
-        return ServerJudge(dataset, url, model, counts=counts, cache=cache, seed=seed)
+        return ServerJudge(dataset, url, model, cache=cache, seed=seed)
     from llm_oracle.transformers_judge import TransformersJudge
 
     model, _, adapter = name.partition("@")
@@ -52,7 +51,6 @@ def build_judge(
         model,
         adapter=None if adapter == "bare" else adapter or "shipped",
         quantization=quantization,
-        counts=counts,
         cache=cache,
         seed=seed,
     )

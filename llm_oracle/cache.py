@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float32]
+from recsim_envs.arrays import Float32Array
+
 WAIT_SECONDS = 120.0
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS judges (
@@ -65,14 +65,14 @@ class VerdictCache:
             "SELECT id FROM judges WHERE description = ?", (self._description,)
         ).fetchone()
 
-    def get(self, question: str) -> FloatArray | None:
+    def get(self, question: str) -> Float32Array | None:
         """Returns the scores stored for ``question``, or None if it was never answered."""
         row = self._database.execute(
             "SELECT scores FROM verdicts WHERE key = ?", (self._key(question),)
         ).fetchone()
         return None if row is None else np.frombuffer(row[0], dtype="<f4")
 
-    def put(self, question: str, scores: FloatArray) -> FloatArray:
+    def put(self, question: str, scores: Float32Array) -> Float32Array:
         """Stores scores (k,) and returns what now stands in the file.
 
         Where another process was faster, its answer stands: both then use the same one.

@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from tqdm.auto import tqdm
 
-from llm_oracle.judge import IntArray, Judge
-from recsim_envs.dataset import DataError, Dataset
+from llm_oracle.judge import Judge
+from recsim_envs.arrays import IntArray
+from recsim_envs.data.dataset import DataError, Dataset
 
 LIKED = 4
 """Where the data has ratings, a choice is an item rated this high."""
@@ -76,8 +77,7 @@ def next_item_questions(
         n: number of questions; sequences are drawn with replacement.
         k: candidates a question.
         seed: of all draws.
-        sequences: numbers of the sequences to draw from; default the held-out part of
-            ``dataset.split()``.
+        sequences: numbers of the sequences to draw from; default ``dataset.held_out``.
         history_length: H, the most recent choices that the judge is shown.
         with_answer: False replaces the true item by another random one.
 
@@ -85,7 +85,7 @@ def next_item_questions(
         DataError: if no sequence has two choices, or the catalogue is too small for k.
     """
     if sequences is None:
-        sequences = dataset.split()[1]
+        sequences = dataset.held_out
     rng = np.random.default_rng(seed)
     choices = _choices(dataset)
     usable = [s for s in sequences if len(choices[s]) >= 2]
@@ -172,5 +172,5 @@ def _choices(dataset: Dataset) -> list[IntArray]:
 def _users(dataset: Dataset, sequences: IntArray) -> IntArray | None:
     if dataset.users is None:
         return None
-    first = dataset.interactions.unique("sequence", keep="first", maintain_order=True)
-    return first["user"].to_numpy().astype(np.int64)[sequences]
+    first = dataset.interactions.drop_duplicates("sequence")
+    return first["user"].to_numpy(np.int64)[sequences]

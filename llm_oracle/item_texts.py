@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from llm_oracle.judge import item_counts
 from llm_oracle.prompts import sanitize
-from recsim_envs.dataset import Dataset
+from recsim_envs.data.dataset import Dataset
 
 LONGEST_RUN = 4
 """Words. Of the texts of LFM-1M 97% have no longer run of their own, of Amazon Industrial's 89%;

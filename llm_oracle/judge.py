@@ -13,9 +13,9 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from recsim_envs.dataset import Dataset
+from recsim_envs.arrays import IntArray
+from recsim_envs.data.dataset import Dataset
 
-IntArray = NDArray[np.int64]
 NONE = -1
 """The pick that means: the user takes none of the candidates."""
 
@@ -59,8 +59,8 @@ class PopularityJudge:
 
     Args:
         dataset: the catalogue.
-        counts: (n_items,) interactions an item; default ``dataset.popularity``. When measuring on
-            held-out sequences, pass the counts of the training part.
+        counts: (n_items,) interactions an item; default ``dataset.popularity``, those of
+            the training sequences.
     """
 
     name = "popularity"
@@ -94,10 +94,10 @@ class TfidfJudge:
         # Single letters count as words too: sizes and thread pitches are what tells bolts apart.
         # Words of more than half of the items ("by", "jacket") would make any two items alike.
         vectorizer = TfidfVectorizer(token_pattern=r"\w+", max_df=0.5)
-        self.items = vectorizer.fit_transform(dataset.items["text"].fill_null(""))
+        self.items = vectorizer.fit_transform(dataset.items["text"])
         self.users = None
         if dataset.users is not None:
-            self.users = vectorizer.transform(dataset.users["text"].fill_null(""))
+            self.users = vectorizer.transform(dataset.users["text"])
 
     def choose(
         self, histories: IntArray, slates: IntArray, users: IntArray | None = None
@@ -119,7 +119,7 @@ class TfidfJudge:
 
 
 def item_counts(dataset: Dataset, counts: ArrayLike | None) -> NDArray[np.number]:
-    """Returns ``counts`` (n_items,), by default the interactions of each item in the dataset.
+    """Returns ``counts`` (n_items,), by default ``dataset.popularity``.
 
     Raises:
         ValueError: if ``counts`` has another shape.
@@ -130,12 +130,6 @@ def item_counts(dataset: Dataset, counts: ArrayLike | None) -> NDArray[np.number
             f"counts has shape {result.shape}: give one count an item, ({dataset.n_items},)"
         )
     return result
-
-
-def train_counts(dataset: Dataset) -> IntArray:
-    """How often each item occurs in the training sequences of ``dataset.split()``, (n_items,)."""
-    items = np.concatenate([dataset.sequences[sequence] for sequence in dataset.split()[0]])
-    return np.bincount(items, minlength=dataset.n_items)
 
 
 def check_request(n_items: int, histories: IntArray, slates: IntArray) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from llm_oracle.cache import VerdictCache, question_key
-from llm_oracle.judge import NONE, IntArray, check_request, item_counts
+from llm_oracle.judge import NONE, check_request, item_counts
 from llm_oracle.prompts import (
     LABELS,
     TEMPLATE_VERSION,
@@ -22,11 +22,11 @@ from llm_oracle.prompts import (
     list_example,
     list_prompt,
 )
-from recsim_envs.dataset import Dataset
+from recsim_envs.arrays import Float32Array, IntArray
+from recsim_envs.data.dataset import Dataset
 
 Scoring = Literal["label", "likelihood"]
 Quantization = Literal["nf4"]
-FloatArray = NDArray[np.float32]
 Texts = tuple[list[str], list[str]]
 """Sanitized texts of the items, and of the users (empty where the data describes none)."""
 
@@ -130,7 +130,7 @@ class LanguageModelJudge(ABC):
         """
 
     @abstractmethod
-    def _answer(self, questions: Sequence[Question]) -> Iterator[tuple[int, FloatArray]]:
+    def _answer(self, questions: Sequence[Question]) -> Iterator[tuple[int, Float32Array]]:
         """Yields the number of a question and its options' values, in any order, as they come.
 
         The values are log-probabilities, (k + 1,) for "label" and (k,) for "likelihood", the latter
@@ -151,19 +151,19 @@ class LanguageModelJudge(ABC):
 
     def probabilities(
         self, histories: IntArray, slates: IntArray, users: IntArray | None = None
-    ) -> FloatArray:
+    ) -> Float32Array:
         """Returns the probability of each candidate and, last, of "None of them", (B, k + 1).
 
         The arguments and errors are those of :meth:`choose`.
         """
         utilities = self._utilities(histories, slates, users)
         odds = np.exp(utilities - utilities.max(axis=1, keepdims=True))
-        result: FloatArray = odds / odds.sum(axis=1, keepdims=True)
+        result: Float32Array = odds / odds.sum(axis=1, keepdims=True)
         return result
 
     def scores(
         self, histories: IntArray, slates: IntArray, users: IntArray | None = None
-    ) -> FloatArray:
+    ) -> Float32Array:
         """Returns the model's score of each candidate before calibration, in nats, (B, k).
 
         The arguments and errors are those of :meth:`choose`.
@@ -236,11 +236,11 @@ class LanguageModelJudge(ABC):
 
     def _utilities(
         self, histories: IntArray, slates: IntArray, users: IntArray | None
-    ) -> FloatArray:
+    ) -> Float32Array:
         """Utilities (B, k + 1), that of "None of them" last."""
         rule = self.calibration
         scores = self.scores(histories, slates, users)
         chosen = rule.scale * scores + rule.popularity * np.log1p(self.counts[slates])
         none = np.full((len(slates), 1), rule.none)
-        result: FloatArray = np.hstack([chosen, none]).astype(np.float32)
+        result: Float32Array = np.hstack([chosen, none]).astype(np.float32)
         return result

@@ -15,7 +15,8 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 
-from llm_oracle.judge import IntArray, Judge
+from llm_oracle.judge import Judge
+from recsim_envs.arrays import IntArray
 from recsim_envs.state import State, check_settings, get_state, set_state
 
 Reward = Literal["judge", "env"]

@@ -20,8 +20,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from llm_oracle.judge import IntArray
-from recsim_envs.dataset import Scenario
+from recsim_envs.arrays import IntArray
+from recsim_envs.data.dataset import Scenario
 
 TEMPLATE_VERSION = "1"
 LABELS = "abcdefghijklmnopqrstuvwxyz"

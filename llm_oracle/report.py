@@ -16,9 +16,10 @@ from rich.table import Table
 from scipy.stats import binomtest
 
 from llm_oracle.evaluate import Questions, ask, next_item_questions
-from llm_oracle.judge import NONE, IntArray, Judge
+from llm_oracle.judge import NONE, Judge
 from llm_oracle.language_judge import LanguageModelJudge
-from recsim_envs.dataset import Dataset
+from recsim_envs.arrays import IntArray
+from recsim_envs.data.dataset import Dataset
 from recsim_envs.provenance import git_revision, versions
 
 BINS = 10

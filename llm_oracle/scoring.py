@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 from transformers import DynamicCache
+
+from recsim_envs.arrays import Float32Array
 
 CausalLM = Any
 """A transformers model with an output layer; its own classes are not typed."""
 Tokens = Sequence[int]
-FloatArray = NDArray[np.float32]
 MAX_BATCH_TOKENS = {"cpu": 1000, "cuda": 16384}
 """A few long prompts keep a CPU busy; more would leave its cache between layers."""
 MAX_BATCH_ROWS = 32
@@ -52,7 +52,7 @@ class SharedPrefix:
         model(input_ids=ids, past_key_values=self.cache, use_cache=True, logits_to_keep=1)
 
     @torch.inference_mode()
-    def log_likelihoods(self, prompt: Tokens, continuations: Sequence[Tokens]) -> FloatArray:
+    def log_likelihoods(self, prompt: Tokens, continuations: Sequence[Tokens]) -> Float32Array:
         """Scores the candidates of one question; see :func:`packed_log_likelihoods`.
 
         Args:
@@ -64,11 +64,13 @@ class SharedPrefix:
         """
         cache = copy.deepcopy(self.cache)  # the call appends to what it is given
         scores = packed_log_likelihoods(self.model, prompt, continuations, cache)
-        result: FloatArray = scores.cpu().numpy()
+        result: Float32Array = scores.cpu().numpy()
         return result
 
     @torch.inference_mode()
-    def log_likelihoods_apart(self, prompt: Tokens, continuations: Sequence[Tokens]) -> FloatArray:
+    def log_likelihoods_apart(
+        self, prompt: Tokens, continuations: Sequence[Tokens]
+    ) -> Float32Array:
         """Scores continuations of one prompt that are each a question of their own.
 
         Each takes a row of its own; equally long ones run together. Arguments and return value are
@@ -84,7 +86,7 @@ class SharedPrefix:
                 result[rows] = self._score_rows(ids, first=len(prompt))
         return result
 
-    def _score_rows(self, ids: Tensor, first: int) -> FloatArray:
+    def _score_rows(self, ids: Tensor, first: int) -> Float32Array:
         """Scores the tokens ``ids[:, first:]`` of each row (n, L) given those before them."""
         ids = ids.to(self.model.device)
         cache = copy.deepcopy(self.cache)
@@ -98,7 +100,7 @@ class SharedPrefix:
             logits_to_keep=predicted_at,
         ).logits  # (n, T, V)
         token_scores = _log_probs(logits.flatten(0, 1), asked.flatten())
-        scores: FloatArray = token_scores.view(len(ids), -1).sum(dim=1).cpu().numpy()
+        scores: Float32Array = token_scores.view(len(ids), -1).sum(dim=1).cpu().numpy()
         return scores
 
 
@@ -166,7 +168,7 @@ def _log_probs(logits: Tensor, targets: Tensor) -> Tensor:
 @torch.inference_mode()
 def next_token_log_probs(
     model: CausalLM, prompts: Sequence[Tokens], answers: Tokens, shared: SharedPrefix | None = None
-) -> FloatArray:
+) -> Float32Array:
     """Returns log p(token | prompt) for each of the tokens ``answers``, in nats.
 
     Prompts of like length run together, as many as :data:`MAX_BATCH_TOKENS` allows.

@@ -15,9 +15,10 @@ from numpy.typing import ArrayLike
 from urllib3.util import Retry, Timeout
 
 from llm_oracle.item_texts import item_texts
-from llm_oracle.language_judge import Calibration, FloatArray, LanguageModelJudge, Question
+from llm_oracle.language_judge import Calibration, LanguageModelJudge, Question
 from llm_oracle.prompts import sanitize
-from recsim_envs.dataset import Dataset
+from recsim_envs.arrays import Float32Array
+from recsim_envs.data.dataset import Dataset
 
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 """Answers of a server that is busy, starting or broken for the moment."""
@@ -125,10 +126,10 @@ class ServerJudge(LanguageModelJudge):
         """
         return {"model": self.model, "server": self.url, "top": self.top}
 
-    def _answer(self, questions: Sequence[Question]) -> Iterator[tuple[int, FloatArray]]:
+    def _answer(self, questions: Sequence[Question]) -> Iterator[tuple[int, Float32Array]]:
         failures = []
         with ThreadPoolExecutor(self._concurrency) as pool:
-            jobs: dict[Future[FloatArray], int] = {
+            jobs: dict[Future[Float32Array], int] = {
                 pool.submit(self._ask, question): number
                 for number, question in enumerate(questions)
             }
@@ -147,7 +148,7 @@ class ServerJudge(LanguageModelJudge):
     def _length(self, prompt: str) -> int:
         return len(prompt)
 
-    def _ask(self, question: Question) -> FloatArray:
+    def _ask(self, question: Question) -> Float32Array:
         """Returns the log-probability of each label, (k + 1,)."""
         request = {
             "model": self.model,

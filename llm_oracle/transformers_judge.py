@@ -14,10 +14,8 @@ from numpy.typing import ArrayLike
 from llm_oracle.adapters import AdapterCard, shipped_adapter
 from llm_oracle.cache import VerdictCache, question_key
 from llm_oracle.item_texts import item_texts
-from llm_oracle.judge import IntArray
 from llm_oracle.language_judge import (
     Calibration,
-    FloatArray,
     LanguageModelJudge,
     Quantization,
     Question,
@@ -26,7 +24,8 @@ from llm_oracle.language_judge import (
 from llm_oracle.models import LanguageModel
 from llm_oracle.prompts import label_prompt, list_prompt, sanitize
 from llm_oracle.scoring import SharedPrefix, next_token_log_probs
-from recsim_envs.dataset import Dataset, Scenario
+from recsim_envs.arrays import FloatArray, IntArray
+from recsim_envs.data.dataset import Dataset, Scenario
 
 # Measured with SmolLM2 and k = 10: share of "None of them" on slates with / without the true next
 # item, LFM-1M 0.28 / 0.65, Industry 0.38 / 0.57, Coat 0.52 / 0.56 (its short texts say less).

@@ -12,6 +12,7 @@ has checkpoints.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -28,12 +29,14 @@ from tqdm.auto import trange
 
 from llm_oracle.adapters import AdapterCard, TuneSettings
 from llm_oracle.evaluate import Questions, ask, next_item_accuracy, next_item_questions
-from llm_oracle.judge import IntArray, Judge, PopularityJudge, TfidfJudge, train_counts
+from llm_oracle.judge import Judge, PopularityJudge, TfidfJudge
 from llm_oracle.language_judge import Calibration, Question
 from llm_oracle.models import LanguageModel
 from llm_oracle.scoring import packed_log_likelihoods
 from llm_oracle.transformers_judge import TransformersJudge
-from recsim_envs.dataset import DataError, Dataset
+from recsim_envs.arrays import IntArray
+from recsim_envs.data.dataset import DataError, Dataset
+from recsim_envs.files import write_whole
 
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_EVERY = 10
@@ -106,7 +109,6 @@ def make_judge(
         data,
         model,
         scoring=settings.scoring,
-        counts=train_counts(data),
         max_history=settings.max_history,
         seed=settings.seed,
         cache=folder / "verdicts.sqlite",
@@ -127,7 +129,7 @@ def draw_questions(
     The true item does not count itself: to know that somebody took it is the question. Where the
     question has no true item, its answer is -1.
     """
-    sequences = data.split()[0]
+    sequences = data.train
     without = round(n * settings.none_share)
     parts = [
         next_item_questions(data, size, settings.k, seed, sequences, with_answer=with_answer)
@@ -141,7 +143,7 @@ def draw_questions(
         None if data.users is None else np.concatenate(users),
         np.concatenate(answers),
     )
-    counts = train_counts(data)[drawn.slates].astype(float)  # (n, k)
+    counts = data.popularity[drawn.slates].astype(float)  # (n, k)
     rows = np.flatnonzero(drawn.answers >= 0)
     counts[rows, drawn.answers[rows]] -= 1
     return drawn, np.log1p(counts)
@@ -304,15 +306,15 @@ def _claim(folder: Path, settings: dict[str, Any]) -> None:
 def _checkpoint(
     folder: Path, step: int, weights: dict[str, Tensor], optimizer: Any, schedule: Any
 ) -> None:
-    partial = folder / f"{CHECKPOINT}.partial"
     state = {
         "step": step,
         "weights": {name: weight.detach() for name, weight in weights.items()},
         "optimizer": optimizer.state_dict(),
         "schedule": schedule.state_dict(),
     }
-    torch.save(state, partial)
-    partial.replace(folder / CHECKPOINT)
+    content = io.BytesIO()
+    torch.save(state, content)
+    write_whole(folder / CHECKPOINT, content.getvalue())
 
 
 @torch.no_grad()

@@ -13,9 +13,18 @@ import gymnasium as gym
 
 __version__ = "0.1.0"
 
-for _name, _module in (("LFM", "lfm"), ("Industry", "industry"), ("Coat", "coat")):
-    gym.register(
-        id=f"recsim/{_name}-v0",
-        entry_point=f"recsim_envs.{_module}:{_name}Env",
-        vector_entry_point=f"recsim_envs.{_module}:{_name}VectorEnv",
-    )
+gym.register(
+    id="recsim/LFM-v0",
+    entry_point="recsim_envs.lfm:LFMEnv",
+    vector_entry_point="recsim_envs.lfm:LFMVectorEnv",
+)
+gym.register(
+    id="recsim/Industry-v0",
+    entry_point="recsim_envs.industry:IndustryEnv",
+    vector_entry_point="recsim_envs.industry:IndustryVectorEnv",
+)
+gym.register(
+    id="recsim/Coat-v0",
+    entry_point="recsim_envs.coat:CoatEnv",
+    vector_entry_point="recsim_envs.coat:CoatVectorEnv",
+)

@@ -8,9 +8,11 @@ from pathlib import Path
 import torch
 import tyro
 
-from recsim_envs.dataset import DataError, Scenario
-from recsim_envs.importers import import_coat, import_tables, read_matrix
-from recsim_envs.prepare import data_home, prepare, prepared_names
+from recsim_envs.data.coat import read_matrix
+from recsim_envs.data.dataset import DataError, Scenario
+from recsim_envs.data.store import data_home, prepared_names
+from recsim_envs.data.tables import import_coat, import_tables
+from recsim_envs.rewards.prepare import prepare
 
 
 def prepare_command(
@@ -40,9 +42,9 @@ def prepare_command(
     if not name or name == "replica" or "/" in name or name.startswith("."):
         raise DataError(f"name={name!r} cannot be used: choose another, such as 'my-shop'")
     if (source / "train.ascii").is_file():
-        dataset = import_coat(source, name)
+        dataset = import_coat(source, name, split_seed=seed)
     else:
-        dataset = import_tables(source, name, text=text, scenario=scenario)
+        dataset = import_tables(source, name, text=text, scenario=scenario, split_seed=seed)
     print(dataset)
     # The models are small: a second thread costs more in waiting than it computes.
     torch.set_num_threads(1)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from gymnasium.vector import AutoresetMode
 
-from recsim_envs.dataset import Dataset
 from recsim_envs.envs import RecommenderEnv, RecommenderVectorEnv
-from recsim_envs.prepare import data_folder, file_hash, load_ratings
-from recsim_envs.shoppers import ShopperSimulator, item_distances
+from recsim_envs.users.shoppers import Window, load_shopper_simulator
+from recsim_envs.users.simulator import Repeats, Split
 
 
 class CoatEnv(RecommenderEnv):
@@ -62,30 +61,63 @@ class CoatEnv(RecommenderEnv):
     - v0: first version.
     """
 
-    def __init__(self, render_mode: str | None = None, **arguments: Any) -> None:
-        super().__init__(load_shopper_simulator(1, **arguments), render_mode)
+    def __init__(
+        self,
+        render_mode: str | None = None,
+        *,
+        data: str = "replica",
+        split: Split = "train",
+        window: Window = "exact",
+        leave_distance: float = 6.0,
+        n_recent: int = 7,
+        max_steps: int = 30,
+        leaves: bool = True,
+        repeats: Repeats = "allow",
+    ) -> None:
+        simulator = load_shopper_simulator(
+            1,
+            data=data,
+            split=split,
+            window=window,
+            leave_distance=leave_distance,
+            n_recent=n_recent,
+            max_steps=max_steps,
+            leaves=leaves,
+            repeats=repeats,
+        )
+        super().__init__(simulator, render_mode)
 
 
 class CoatVectorEnv(RecommenderVectorEnv):
-    """``num_envs`` shoppers of :class:`CoatEnv`."""
+    """``num_envs`` shoppers of :class:`CoatEnv`.
 
-    def __init__(self, num_envs: int = 1, render_mode: str | None = None, **arguments: Any) -> None:
-        super().__init__(load_shopper_simulator(num_envs, **arguments), render_mode)
+    ``autoreset_mode`` is :class:`RecommenderVectorEnv`'s.
+    """
 
-
-def load_shopper_simulator(
-    n: int,
-    *,
-    data: str = "replica",
-    split: Literal["train", "test"] = "train",
-    **rule: Any,
-) -> ShopperSimulator:
-    """Builds a simulator from prepared data; arguments as on :class:`CoatEnv`'s page."""
-    if split not in ("train", "test"):
-        raise ValueError(f"split={split!r}: use 'train' or 'test'")
-    folder = data_folder(data, "coat")
-    ratings = load_ratings(folder)
-    distance = item_distances(ratings["test"])
-    simulator = ShopperSimulator(n, Dataset.load(folder), ratings[split], distance, **rule)
-    simulator.reward_hash, simulator.split = file_hash(folder / "ratings.safetensors"), split
-    return simulator
+    def __init__(
+        self,
+        num_envs: int = 1,
+        render_mode: str | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
+        *,
+        data: str = "replica",
+        split: Split = "train",
+        window: Window = "exact",
+        leave_distance: float = 6.0,
+        n_recent: int = 7,
+        max_steps: int = 30,
+        leaves: bool = True,
+        repeats: Repeats = "allow",
+    ) -> None:
+        simulator = load_shopper_simulator(
+            num_envs,
+            data=data,
+            split=split,
+            window=window,
+            leave_distance=leave_distance,
+            n_recent=n_recent,
+            max_steps=max_steps,
+            leaves=leaves,
+            repeats=repeats,
+        )
+        super().__init__(simulator, render_mode, autoreset_mode)

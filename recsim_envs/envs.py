@@ -8,32 +8,58 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
 
-from recsim_envs.dataset import Dataset
-from recsim_envs.simulator import BoolArray, Observation, Simulator
+from recsim_envs.arrays import BoolArray
+from recsim_envs.checks import as_ids
+from recsim_envs.data.dataset import Dataset
 from recsim_envs.state import State
+from recsim_envs.users.simulator import Observation, Simulator, Start, Terms
 
 
 class RecommenderVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
     """N users as one environment: a single reward-model call steps them all.
 
-    A user who is gone is replaced in the same step (``AutoresetMode.SAME_STEP``): the returned
-    observation is the new user's first, and ``infos["final_obs"][i]`` the old user's last, where
-    ``infos["_final_obs"][i]``. All other infos are those of the step just taken, each (N,);
-    ``infos["final_info"]`` repeats them with the mask of ended sessions.
+    A user who is gone is replaced as Gymnasium's autoreset modes say:
+
+    - ``AutoresetMode.SAME_STEP``, the default: in the same step. The returned observation is the
+      new user's first, and ``infos["final_obs"][i]`` the old user's last, where
+      ``infos["_final_obs"][i]``. All other infos are those of the step just taken;
+      ``infos["final_info"]`` repeats them with the mask of ended sessions.
+    - ``AutoresetMode.NEXT_STEP``: in the next step, which shows that user nothing and pays 0.
+    - ``AutoresetMode.DISABLED``: by ``reset(options={"reset_mask": ...})``.
+
+    Infos are arrays (N,), each beside the mask of the rows that it holds for, ``infos["_item"]``
+    and so on.
+
+    Args:
+        simulator: the users.
+        render_mode: None; a vector environment renders nothing.
+        autoreset_mode: one of the above, or its value as a string ("SameStep").
+
+    Raises:
+        TypeError: for a render mode; libraries that try one take it as "not supported".
+        ValueError: for an unknown autoreset mode.
     """
 
-    def __init__(self, simulator: Simulator, render_mode: str | None = None) -> None:
-        self.metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}
-        if render_mode is not None:
-            raise ValueError(f"render_mode={render_mode!r}: a vector environment renders nothing")
+    def __init__(
+        self,
+        simulator: Simulator,
+        render_mode: str | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
+    ) -> None:
+        _check_render_mode(render_mode, [])
         self.render_mode = None
+        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.metadata = {"render_modes": [], "autoreset_mode": self.autoreset_mode}
         self.simulator = simulator
         self.num_envs = simulator.n
         self.single_observation_space = simulator.observation_space
         self.single_action_space = simulator.action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self._needs_reset = np.ones(self.num_envs, dtype=bool)  # (N,)
+        self._pending = np.zeros(self.num_envs, dtype=bool)  # (N,) replaced by the next step
 
     @property
     def dataset(self) -> Dataset:
@@ -47,36 +73,65 @@ class RecommenderVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Replaces all users; ``seed`` seeds the one generator that all of them share."""
-        super().reset(seed=seed, options=options)
-        self.simulator.reset(np.ones(self.num_envs, dtype=bool), self.np_random)
-        return self.simulator.observe(), {}
+        """Replaces all users, or those that ``options`` name.
+
+        Args:
+            seed: of the one generator that all users share.
+            options: ``reset_mask``, (N,) booleans, replaces only those users. What else may be
+                chosen of the new sessions is on the environment's page: one id for all users, or
+                (N,) of them.
+
+        Raises:
+            ValueError: for an unknown option or a value out of range; nothing has changed.
+        """
+        rest = dict(options or {})
+        mask = _read_mask(rest.pop("reset_mask", None), self.num_envs)
+        chosen = _read_start(rest, self.simulator)
+        super().reset(seed=seed)
+        self.simulator.reset(mask, self.np_random, chosen)
+        self._needs_reset &= ~mask
+        self._pending &= ~mask
+        return self.simulator.observe(), _masked(self.simulator.terms_at_start(), mask)
 
     def step(self, actions: Any) -> tuple[Observation, Any, BoolArray, BoolArray, dict[str, Any]]:
-        """Shows item ``actions[i]`` to user i; see the class for the infos."""
-        reward, terminated, truncated, terms = self.simulator.step(actions, self.np_random)
-        infos: dict[str, Any] = dict(terms)
+        """Shows item ``actions[i]`` to user i; see the class for the infos.
+
+        Raises:
+            gymnasium.error.ResetNeeded: where a user has no session.
+            ValueError: for anything but (N,) integers within the catalogue; nothing has changed.
+        """
+        if self._needs_reset.any():
+            rows = np.flatnonzero(self._needs_reset).tolist()
+            raise gym.error.ResetNeeded(f"environments {rows} have no session: call reset()")
+        items = as_ids("action", actions, (self.num_envs,), self.dataset.n_items)
+        kept = self._replace_pending()
+        reward, terminated, truncated, terms = self.simulator.step(items, self.np_random)
+        if self._pending.any():
+            for name, values in self.simulator.arrays().items():
+                values[self._pending] = kept[name]
+            reward[self._pending] = 0.0
+            terminated[self._pending] = truncated[self._pending] = False
+            for key, values in self.simulator.terms_at_start().items():
+                terms[key][self._pending] = values[self._pending]
         done = terminated | truncated
-        if done.any():
-            last = self.simulator.observe()
-            final_obs = np.full(self.num_envs, None, dtype=object)
-            for i in np.flatnonzero(done):
-                final_obs[i] = (
-                    {key: value[i] for key, value in last.items()}
-                    if isinstance(last, dict)
-                    else last[i]
-                )
-            final_info = {key: value.copy() for key, value in terms.items()}
-            final_info.update({f"_{key}": done.copy() for key in terms})
-            infos.update(
-                final_obs=final_obs, _final_obs=done, final_info=final_info, _final_info=done.copy()
-            )
+        self._pending = done & (self.autoreset_mode == AutoresetMode.NEXT_STEP)
+        self._needs_reset = done & (self.autoreset_mode == AutoresetMode.DISABLED)
+        infos = _masked(terms, np.ones(self.num_envs, dtype=bool))
+        if done.any() and self.autoreset_mode == AutoresetMode.SAME_STEP:
+            infos["final_obs"], infos["_final_obs"] = self._last_observations(done), done
+            final_info = {key: values.copy() for key, values in terms.items()}
+            infos["final_info"], infos["_final_info"] = _masked(final_info, done), done.copy()
             self.simulator.reset(done, self.np_random)
         return self.simulator.observe(), reward, terminated, truncated, infos
 
     def get_state(self) -> State:
         """The users and the generator that they share, see :mod:`recsim_envs.state`."""
-        return {"simulator": self.simulator.get_state(), "rng": self.np_random.bit_generator.state}
+        return {
+            "simulator": self.simulator.get_state(),
+            "rng": self.np_random.bit_generator.state,
+            "needs_reset": self._needs_reset.copy(),
+            "pending": self._pending.copy(),
+        }
 
     def set_state(self, state: State) -> None:
         """Continues where the environment was that returned ``state``.
@@ -86,16 +141,40 @@ class RecommenderVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         """
         self.simulator.set_state(state["simulator"])
         self.np_random.bit_generator.state = state["rng"]
+        self._needs_reset[:] = state["needs_reset"]
+        self._pending[:] = state["pending"]
+
+    def _replace_pending(self) -> dict[str, NDArray[Any]]:
+        """Begins the new sessions of the last step's users; returns their state to keep."""
+        if not self._pending.any():
+            return {}
+        self.simulator.reset(self._pending, self.np_random)
+        arrays = self.simulator.arrays().items()
+        return {name: values[self._pending] for name, values in arrays}
+
+    def _last_observations(self, done: BoolArray) -> NDArray[np.object_]:
+        last = self.simulator.observe()
+        final = np.full(self.num_envs, None, dtype=object)
+        for i in np.flatnonzero(done):
+            final[i] = _row(last, i)
+        return final
 
 
 class RecommenderEnv(gym.Env[Any, np.int64]):
-    """One user: the same dynamics as :class:`RecommenderVectorEnv`, with a batch of one."""
+    """One user: the same dynamics as :class:`RecommenderVectorEnv`, with a batch of one.
+
+    Args:
+        simulator: one user.
+        render_mode: "ansi" or None.
+
+    Raises:
+        TypeError: for another render mode; libraries that try one take it as "not supported".
+    """
 
     metadata = {"render_modes": ["ansi"], "render_fps": 1}
 
     def __init__(self, simulator: Simulator, render_mode: str | None = None) -> None:
-        if render_mode not in (None, *self.metadata["render_modes"]):
-            raise ValueError(f"render_mode={render_mode!r}: use 'ansi' or None")
+        _check_render_mode(render_mode, ["ansi"])
         self.simulator = simulator
         self.render_mode = render_mode
         self.observation_space = simulator.observation_space
@@ -116,11 +195,21 @@ class RecommenderEnv(gym.Env[Any, np.int64]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Brings a new user."""
-        super().reset(seed=seed, options=options)
-        self.simulator.reset(np.ones(1, dtype=bool), self.np_random)
-        self._over, self._last = False, {}
-        return self._observe(), {}
+        """Brings a new user.
+
+        Args:
+            seed: of the environment's generator.
+            options: what is chosen of the new session, see the environment's page.
+
+        Raises:
+            ValueError: for an unknown option or a value out of range; nothing has changed.
+        """
+        chosen = _read_start(dict(options or {}), self.simulator)
+        super().reset(seed=seed)
+        self.simulator.reset(np.ones(1, dtype=bool), self.np_random, chosen)
+        self._over = False
+        self._last = _scalars(self.simulator.terms_at_start())
+        return self._observe(), dict(self._last)
 
     def step(
         self, action: np.int64
@@ -129,16 +218,15 @@ class RecommenderEnv(gym.Env[Any, np.int64]):
 
         Raises:
             gymnasium.error.ResetNeeded: if the session is over.
+            ValueError: for anything but one integer within the catalogue; nothing has changed.
         """
         if self._over:
             raise gym.error.ResetNeeded("the session is over: call reset() for a new user")
-        reward, terminated, truncated, infos = self.simulator.step(
-            np.asarray(action).reshape(1), self.np_random
-        )
+        item = as_ids("action", action, (), self.dataset.n_items)
+        reward, terminated, truncated, terms = self.simulator.step(item[None], self.np_random)
         self._over = bool(terminated[0] or truncated[0])
-        self._last = {key: value[0].item() for key, value in infos.items()}
-        self._last["reward"] = float(reward[0])
-        info = {key: value for key, value in self._last.items() if key != "reward"}
+        info = _scalars(terms)
+        self._last = {**info, "reward": float(reward[0])}
         return self._observe(), float(reward[0]), bool(terminated[0]), bool(truncated[0]), info
 
     def render(self) -> str | None:
@@ -167,7 +255,47 @@ class RecommenderEnv(gym.Env[Any, np.int64]):
         self._over, self._last = state["over"], dict(state["last"])
 
     def _observe(self) -> Observation:
-        observation = self.simulator.observe()
-        if isinstance(observation, dict):
-            return {key: value[0] for key, value in observation.items()}
-        return observation[0]
+        return _row(self.simulator.observe(), 0)
+
+
+def _check_render_mode(render_mode: str | None, modes: list[str]) -> None:
+    if render_mode not in (None, *modes):
+        raise TypeError(f"render_mode={render_mode!r} is not supported: use one of {modes} or None")
+
+
+def _read_mask(mask: Any, n: int) -> BoolArray:
+    if mask is None:
+        return np.ones(n, dtype=bool)
+    read = np.asarray(mask)
+    if read.dtype != bool or read.shape != (n,):
+        raise ValueError(
+            f"options['reset_mask'] is {read.dtype} of shape {read.shape}: give booleans ({n},)"
+        )
+    return read.copy()
+
+
+def _read_start(options: dict[str, Any], simulator: Simulator) -> Start:
+    chosen = {}
+    for name, value in options.items():
+        if name not in simulator.choices:
+            known = ["reset_mask", *simulator.choices]
+            raise ValueError(f"options[{name!r}] is unknown: use {known} (reset_mask: make_vec)")
+        values = np.broadcast_to(value, (simulator.n,)) if np.ndim(value) == 0 else value
+        chosen[name] = as_ids(f"options[{name!r}]", values, (simulator.n,), simulator.choices[name])
+    simulator.check_start(chosen)
+    return chosen
+
+
+def _masked(terms: Terms, mask: BoolArray) -> dict[str, Any]:
+    """The infos as Gymnasium's vector environments give them: each beside its mask."""
+    return {**terms, **{f"_{key}": mask.copy() for key in terms}}
+
+
+def _scalars(terms: Terms) -> dict[str, Any]:
+    return {key: values[0].item() for key, values in terms.items()}
+
+
+def _row(observation: Observation, row: int) -> Observation:
+    if isinstance(observation, dict):
+        return {key: values[row] for key, values in observation.items()}
+    return observation[row]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from gymnasium.vector import AutoresetMode
 
 from recsim_envs.envs import RecommenderEnv, RecommenderVectorEnv
-from recsim_envs.sessions import load_session_simulator
+from recsim_envs.users.sessions import History, TestModel, UserModel, load_session_simulator
+from recsim_envs.users.simulator import Repeats, Split
 
 
 class IndustryEnv(RecommenderEnv):
@@ -47,14 +48,71 @@ class IndustryEnv(RecommenderEnv):
     - v0: first version.
     """
 
-    def __init__(self, render_mode: str | None = None, **arguments: Any) -> None:
-        simulator = load_session_simulator(1, "industry", "products", **arguments)
+    def __init__(
+        self,
+        render_mode: str | None = None,
+        *,
+        data: str = "replica",
+        split: Split = "train",
+        test_model: TestModel = "all",
+        user_model: UserModel = "reconstruction",
+        history: History | None = None,
+        patience: float | None = None,
+        max_steps: int = 12,
+        leaves: bool = True,
+        repeats: Repeats = "allow",
+    ) -> None:
+        simulator = load_session_simulator(
+            1,
+            "industry",
+            "products",
+            data=data,
+            split=split,
+            test_model=test_model,
+            user_model=user_model,
+            history=history,
+            patience=patience,
+            max_steps=max_steps,
+            leaves=leaves,
+            repeats=repeats,
+        )
         super().__init__(simulator, render_mode)
 
 
 class IndustryVectorEnv(RecommenderVectorEnv):
-    """``num_envs`` customers of :class:`IndustryEnv`, with one reward-model call a step."""
+    """``num_envs`` customers of :class:`IndustryEnv`, with one reward-model call a step.
 
-    def __init__(self, num_envs: int = 1, render_mode: str | None = None, **arguments: Any) -> None:
-        simulator = load_session_simulator(num_envs, "industry", "products", **arguments)
-        super().__init__(simulator, render_mode)
+    ``autoreset_mode`` is :class:`RecommenderVectorEnv`'s.
+    """
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        render_mode: str | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
+        *,
+        data: str = "replica",
+        split: Split = "train",
+        test_model: TestModel = "all",
+        user_model: UserModel = "reconstruction",
+        history: History | None = None,
+        patience: float | None = None,
+        max_steps: int = 12,
+        leaves: bool = True,
+        repeats: Repeats = "allow",
+    ) -> None:
+        simulator = load_session_simulator(
+            num_envs,
+            "industry",
+            "products",
+            data=data,
+            split=split,
+            test_model=test_model,
+            user_model=user_model,
+            history=history,
+            patience=patience,
+            max_steps=max_steps,
+            leaves=leaves,
+            repeats=repeats,
+        )
+        super().__init__(simulator, render_mode, autoreset_mode)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from gymnasium.vector import AutoresetMode
 
 from recsim_envs.envs import RecommenderEnv, RecommenderVectorEnv
-from recsim_envs.sessions import load_session_simulator
+from recsim_envs.users.sessions import History, TestModel, UserModel, load_session_simulator
+from recsim_envs.users.simulator import Repeats, Split
 
 
 class LFMEnv(RecommenderEnv):
@@ -34,7 +35,7 @@ class LFMEnv(RecommenderEnv):
     ## Rewards
     `r = 5 * sigmoid(score(history, track))`, from 0 to 5. A uniformly random policy gets about 0.4
     a step. `user_model="hac"` and `"kuaisim"` give the rewards of those simulators instead: see
-    `recsim_envs.sessions.SessionSimulator`.
+    `recsim_envs.users.sessions.SessionSimulator`.
 
     ## Episode End
     - Termination: the patience, 10 at first, falls by `clip(2 - r, 0, 2)` at each step; the
@@ -65,12 +66,71 @@ class LFMEnv(RecommenderEnv):
     - v0: first version.
     """
 
-    def __init__(self, render_mode: str | None = None, **arguments: Any) -> None:
-        super().__init__(load_session_simulator(1, "lfm", "music", **arguments), render_mode)
+    def __init__(
+        self,
+        render_mode: str | None = None,
+        *,
+        data: str = "replica",
+        split: Split = "train",
+        test_model: TestModel = "all",
+        user_model: UserModel = "reconstruction",
+        history: History | None = None,
+        patience: float | None = None,
+        max_steps: int = 12,
+        leaves: bool = True,
+        repeats: Repeats = "allow",
+    ) -> None:
+        simulator = load_session_simulator(
+            1,
+            "lfm",
+            "music",
+            data=data,
+            split=split,
+            test_model=test_model,
+            user_model=user_model,
+            history=history,
+            patience=patience,
+            max_steps=max_steps,
+            leaves=leaves,
+            repeats=repeats,
+        )
+        super().__init__(simulator, render_mode)
 
 
 class LFMVectorEnv(RecommenderVectorEnv):
-    """``num_envs`` listeners of :class:`LFMEnv`, with one reward-model call a step."""
+    """``num_envs`` listeners of :class:`LFMEnv`, with one reward-model call a step.
 
-    def __init__(self, num_envs: int = 1, render_mode: str | None = None, **arguments: Any) -> None:
-        super().__init__(load_session_simulator(num_envs, "lfm", "music", **arguments), render_mode)
+    ``autoreset_mode`` is :class:`RecommenderVectorEnv`'s.
+    """
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        render_mode: str | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
+        *,
+        data: str = "replica",
+        split: Split = "train",
+        test_model: TestModel = "all",
+        user_model: UserModel = "reconstruction",
+        history: History | None = None,
+        patience: float | None = None,
+        max_steps: int = 12,
+        leaves: bool = True,
+        repeats: Repeats = "allow",
+    ) -> None:
+        simulator = load_session_simulator(
+            num_envs,
+            "lfm",
+            "music",
+            data=data,
+            split=split,
+            test_model=test_model,
+            user_model=user_model,
+            history=history,
+            patience=patience,
+            max_steps=max_steps,
+            leaves=leaves,
+            repeats=repeats,
+        )
+        super().__init__(simulator, render_mode, autoreset_mode)

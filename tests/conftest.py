@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
 import torch
 
-from recsim_envs.dataset import Dataset
+from recsim_envs.data.dataset import Dataset
+from recsim_envs.data.tables import from_frame
 
 torch.set_num_threads(1)
 
@@ -39,10 +39,8 @@ def chains() -> Dataset:
         rows += [(sequence, 5 * ring + (first + i) % 5, i) for i in range(8)]
     sequence_id, item_id, position = zip(*rows, strict=True)
     interactions = {"sequence_id": sequence_id, "item_id": item_id, "position": position}
-    items = pl.DataFrame({"item_id": range(20)}).with_columns(
-        title=pl.format("item {} of ring {}", pl.col("item_id"), pl.col("item_id") // 5)
-    )
-    return Dataset.from_frame("chains", interactions, items, text="title", replica=True)
+    items = {"item_id": range(20), "title": [f"item {i} of ring {i // 5}" for i in range(20)]}
+    return from_frame("chains", interactions, items, text="title", replica=True)
 
 
 WORDS = "red blue green steel bolt nut tea jazz rock song".split()

@@ -26,8 +26,8 @@ from test_agents_toys import Clusters, Tastes, vectorized
 import recsim_envs  # noqa: F401  (registers the environments)
 from ialp_agents import AIALP, IALP, PG, Checkpoints, SASRecExtractor, resume
 from ialp_agents.checkpoint import save
-from ialp_agents.files import content_hash
 from llm_oracle import LLMOracleVectorEnv, PopularityJudge
+from recsim_envs.files import content_hash
 from recsim_envs.sb3 import BatchedVecEnv
 
 __all__ = ["one_thread"]

@@ -2,21 +2,26 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
-import polars as pl
+import pandas as pd
 import pytest
 
 from llm_oracle import cli
-from recsim_envs.dataset import DataError, Dataset
-from recsim_envs.importers import import_coat, import_tables
-from recsim_envs.prepare import REPLICAS, data_home, load_reward_model, prepare
-from recsim_envs.ratings import factorise, fit_deepfm, rating_rmse
-from recsim_envs.reward_model import (
+from recsim_envs.data.dataset import DataError, Dataset
+from recsim_envs.data.store import REPLICAS, data_home
+from recsim_envs.data.tables import from_frame, import_coat, import_tables
+from recsim_envs.rewards.deepfm import fit_deepfm
+from recsim_envs.rewards.factorise import factorise
+from recsim_envs.rewards.prepare import prepare
+from recsim_envs.rewards.ratings import rating_rmse
+from recsim_envs.rewards.reward_model import (
     calibration_error,
     cut_windows,
     evaluate_reward_model,
     fit_reward_model,
+    load_reward_model,
 )
 
 ITEMS = {"item_id": ["x", "y", "z"], "title": ["one", "two", ""], "brand": ["A", None, "C"]}
@@ -24,17 +29,16 @@ ITEMS = {"item_id": ["x", "y", "z"], "title": ["one", "two", ""], "brand": ["A",
 
 def test_from_frame_numbers_ids_and_sorts_by_time():
     events = {"user_id": [7, 7, 3], "item_id": ["z", "x", "y"], "time": [20, 10, 5]}
-    dataset = Dataset.from_frame("shop", events, ITEMS, text=["title", "brand"])
+    dataset = from_frame("shop", events, ITEMS, text=["title", "brand"])
     assert [s.tolist() for s in dataset.sequences] == [[1], [0, 2]]
-    assert dataset.items["text"].to_list() == ["one, A", "two", "C"]
+    assert dataset.items["text"].tolist() == ["one, A", "two", "C"]
     assert dataset.popularity.tolist() == [1, 1, 1]
     assert "real" in repr(dataset)
 
 
 def test_from_frame_reads_pandas():
-    pandas = pytest.importorskip("pandas")
-    events = pandas.DataFrame({"sequence_id": [1, 1], "item_id": ["y", "x"]})
-    dataset = Dataset.from_frame("shop", events, pandas.DataFrame(ITEMS), text="title")
+    events = pd.DataFrame({"sequence_id": [1, 1], "item_id": ["y", "x"]})
+    dataset = from_frame("shop", events, pd.DataFrame(ITEMS), text="title")
     assert dataset.sequences[0].tolist() == [1, 0]
 
 
@@ -54,7 +58,7 @@ def test_bad_tables_are_named(change, words):
     arguments = {"events": {"user_id": [1], "item_id": ["x"]}, "items": ITEMS, "text": "title"}
     arguments |= change
     with pytest.raises(DataError) as error:
-        Dataset.from_frame(
+        from_frame(
             "shop",
             arguments.pop("events"),
             arguments.pop("items"),
@@ -66,23 +70,34 @@ def test_bad_tables_are_named(change, words):
 def test_saved_dataset_comes_back_with_its_hash(chains, tmp_path):
     chains.save(tmp_path / "d")
     again = Dataset.load(tmp_path / "d")
-    assert again.items.equals(chains.items)
-    assert again.interactions.equals(chains.interactions)
-    assert again.hash == chains.hash
-    del again.__dict__["hash"]
+    pd.testing.assert_frame_equal(again.items, chains.items)
+    pd.testing.assert_frame_equal(again.interactions, chains.interactions)
     assert again.hash == chains.hash, "the hash is of the content"
-    other = Dataset.from_frame("o", {"user_id": [1], "item_id": ["x"]}, ITEMS, text="title")
-    assert other.hash != chains.hash
-    (tmp_path / "d" / "items.parquet").unlink()
-    with pytest.raises(DataError, match="items.parquet"):
+    other = from_frame("o", {"user_id": [1], "item_id": ["x"]}, ITEMS, text="title")
+    assert other.hash != chains.hash != replace(chains, split_seed=1).hash
+    (tmp_path / "d" / "items.csv.gz").unlink()
+    with pytest.raises(DataError, match="items.csv.gz is missing"):
+        Dataset.load(tmp_path / "d")
+    replace(chains, items=chains.items[::-1]).items.to_csv(tmp_path / "d/items.csv.gz", index=False)
+    with pytest.raises(DataError, match="was changed"):
+        Dataset.load(tmp_path / "d")
+
+
+def test_data_of_an_older_version_says_so(chains, tmp_path):
+    chains.save(tmp_path / "d")
+    about = json.loads((tmp_path / "d/dataset.json").read_text())
+    del about["format"]  # as the first version wrote it
+    (tmp_path / "d/dataset.json").write_text(json.dumps(about))
+    with pytest.raises(DataError, match="format 1.*recsim prepare d SOURCE"):
         Dataset.load(tmp_path / "d")
 
 
 def test_split_is_80_20_and_disjoint(chains):
-    train, held_out = chains.split(seed=1)
-    assert len(held_out) == 40
-    assert sorted([*train, *held_out]) == list(range(200))
-    assert not np.array_equal(held_out, chains.split(seed=2)[1])
+    one, two = (replace(chains, split_seed=seed) for seed in (1, 2))
+    assert len(one.held_out) == 40
+    assert sorted([*one.train, *one.held_out]) == list(range(200))
+    assert not np.array_equal(one.held_out, two.held_out)
+    assert one.popularity.sum() == sum(len(one.sequences[number]) for number in one.train)
 
 
 def test_windows_hold_every_transition_once():
@@ -98,7 +113,7 @@ def test_windows_hold_every_transition_once():
 
 
 def test_reward_model_learns_the_rings(chains):
-    train, held_out = chains.split()
+    train, held_out = chains.train, chains.held_out
     sequences = chains.sequences
     fit = {"seed": 0, "embedding_dim": 16}
     model = fit_reward_model([sequences[i] for i in train], chains.n_items, **fit)
@@ -120,7 +135,7 @@ def test_factorisation_recovers_a_matrix_of_low_rank():
     rng = np.random.default_rng(0)
     truth = 3 + rng.normal(size=(40, 2)) @ rng.normal(size=(2, 30)) * 0.6
     user, item = np.nonzero(rng.random((40, 30)) < 0.5)
-    seen = pl.DataFrame({"user": user, "item": item, "rating": np.clip(truth, 1, 5)[user, item]})
+    seen = pd.DataFrame({"user": user, "item": item, "rating": np.clip(truth, 1, 5)[user, item]})
     predicted = factorise(seen, (40, 30), rank=2, ridge=0.1)
     assert np.sqrt(np.mean((predicted - np.clip(truth, 1, 5)) ** 2)) < 0.15
 
@@ -131,7 +146,7 @@ def test_coat_importer_agrees_with_the_tidy_tables(real_data):
     assert (raw.n_users, raw.n_items, len(raw.interactions)) == (290, 300, 11_600)
     by = ["user", "item", "split"]
     columns = [*by, "rating"]
-    a, b = (d.interactions.select(columns).cast({"rating": pl.Int64}).sort(by) for d in (raw, tidy))
+    a, b = (d.interactions[columns].sort_values(by, ignore_index=True) for d in (raw, tidy))
     assert a.equals(b)
     for table, other in ((raw.items, tidy.items), (raw.users, tidy.users)):
         assert table["text"].equals(other["text"])
@@ -142,7 +157,7 @@ def test_coat_importer_agrees_with_the_tidy_tables(real_data):
 def test_deepfm_beats_constant_and_factorisation_on_random_ratings(real_data):
     dataset = import_coat(real_data / "raw" / "coat", "coat")
     rated = dataset.interactions
-    train, test = (rated.filter(pl.col("split") == s) for s in ("train", "test"))
+    train, test = (rated[rated["split"] == s] for s in ("train", "test"))
     shape = (dataset.n_users, dataset.n_items)
     deepfm = rating_rmse(fit_deepfm(dataset, train, seed=0, n_models=1), test)
     constant = rating_rmse(np.full(shape, train["rating"].mean(), np.float32), test)
@@ -156,7 +171,7 @@ def test_prepare_writes_all_or_nothing(chains, tmp_path, monkeypatch):
     model = load_reward_model(tmp_path / "chains" / "train.safetensors")
     assert model.encoder.n_items == 20
     assert {p.name for p in tmp_path.iterdir()} == {"chains"}
-    monkeypatch.setattr("recsim_envs.prepare.fit_reward_model", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr("recsim_envs.rewards.prepare.fit_reward_model", lambda *a, **k: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         prepare(chains, tmp_path / "chains")
     assert {p.name for p in tmp_path.iterdir()} == {"chains"}
@@ -172,9 +187,9 @@ def test_command_line_prepares_and_lists(chains, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("RECSIM_DATA", str(tmp_path / "home"))
     source = tmp_path / "source"
     source.mkdir()
-    chains.items.select("item_id", "title").write_csv(source / "items.csv")
-    events = chains.interactions.select(sequence_id="sequence", item_id="item")
-    events.write_csv(source / "interactions.csv")
+    chains.items[["item_id", "title"]].to_csv(source / "items.csv", index=False)
+    events = chains.interactions.rename(columns={"sequence": "sequence_id", "item": "item_id"})
+    events.to_csv(source / "interactions.csv", index=False)
     run_cli(monkeypatch, "prepare", "mine", source, "--text", "title", "--max-epochs", 1)
     assert (data_home() / "mine" / "train.safetensors").is_file()
     run_cli(monkeypatch, "list")
@@ -221,10 +236,7 @@ def test_broken_coat_files_are_named(real_data, tmp_path):
 def test_shipped_replicas_are_what_their_cards_say(name):
     folder = REPLICAS / name
     dataset = Dataset.load(folder)
-    stored = dataset.hash
-    del dataset.__dict__["hash"]
-    assert dataset.hash == stored
     card = json.loads((folder / "card.json").read_text())
-    assert card["data_hash"] == stored
+    assert card["data_hash"] == dataset.hash
     assert card["replica"] and dataset.replica
     assert "REPLICA" in card["data"]

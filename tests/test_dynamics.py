@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from benchmarks.evaluation import make_users, play, reference_policies
-from recsim_envs.dataset import Dataset
-from recsim_envs.reward_model import SequenceRewardModel
-from recsim_envs.sessions import SessionSimulator
-from recsim_envs.shoppers import ShopperSimulator, item_distances
+from recsim_envs.data.dataset import Dataset
+from recsim_envs.data.tables import from_frame
+from recsim_envs.rewards.reward_model import SequenceRewardModel
+from recsim_envs.users.sessions import SessionSimulator
+from recsim_envs.users.shoppers import ShopperSimulator, item_distances
 
 
 class ConstantReward(SequenceRewardModel):
@@ -89,7 +90,7 @@ def test_outlook_foretells_the_step(chains):
 
 
 def shopper(ratings: np.ndarray, n: int, **rule) -> ShopperSimulator:
-    dataset = Dataset.from_frame(
+    dataset = from_frame(
         "shoppers",
         {"user_id": [0], "item_id": [0], "rating": [3], "split": ["train"]},
         {"item_id": range(ratings.shape[1]), "text": ["coat"] * ratings.shape[1]},

@@ -12,9 +12,10 @@ from stable_baselines3.common.env_checker import check_env as check_env_sb3
 from stable_baselines3.common.vec_env import VecMonitor
 
 import recsim_envs  # noqa: F401  (registers the ids)
-from recsim_envs.dataset import DataError
-from recsim_envs.importers import import_coat, import_tables, read_matrix
-from recsim_envs.prepare import prepare
+from recsim_envs.data.coat import read_matrix
+from recsim_envs.data.dataset import DataError
+from recsim_envs.data.tables import import_coat, import_tables
+from recsim_envs.rewards.prepare import prepare
 from recsim_envs.sb3 import BatchedVecEnv
 from recsim_envs.state import get_state, set_state
 

@@ -9,7 +9,7 @@ def test_attacked_copies_stand_behind_the_catalogue(chains):
     victims = np.array([3, 7])
     shop = with_attacked_items(chains, victims, np.random.default_rng(0), k=10)
     assert shop.n_items == 20 + 2 * len(ATTACKS)
-    assert shop.items["text"][:20].to_list() == chains.items["text"].to_list()
+    assert shop.items["text"][:20].tolist() == chains.items["text"].tolist()
     for number in range(len(ATTACKS)):
         for row, victim in enumerate(victims):
             text = shop.items["text"][20 + 2 * number + row]

@@ -5,14 +5,15 @@ import pytest
 
 from llm_oracle import NONE, PopularityJudge, TfidfJudge, next_item_accuracy
 from llm_oracle.evaluate import next_item_questions
-from recsim_envs.dataset import Dataset
+from recsim_envs.data.dataset import Dataset
+from recsim_envs.data.tables import from_frame
 
 TEXTS = ["red steel bolt", "blue steel bolt", "green tea", "black tea", "jazz record", "rock song"]
 PAD = len(TEXTS)
 
 
 def make_dataset(**kwargs) -> Dataset:
-    return Dataset.from_frame(
+    return from_frame(
         "toy",
         kwargs.pop("interactions", {"sequence_id": [0, 0, 0, 1, 1], "item_id": [0, 1, 0, 2, 1]}),
         {"item_id": range(len(TEXTS)), "title": TEXTS},
@@ -78,7 +79,7 @@ def test_requests_that_no_judge_can_answer_are_refused(histories, slates, messag
 def chains(n_sequences: int = 60, n_items: int = 50) -> Dataset:
     """Item i is always followed by item i + 1."""
     start = np.random.default_rng(1).integers(0, n_items - 8, n_sequences)
-    return Dataset.from_frame(
+    return from_frame(
         "chains",
         {
             "sequence_id": np.arange(n_sequences).repeat(8),
@@ -124,7 +125,7 @@ def test_accuracy_of_a_judge_that_knows_and_of_one_that_guesses():
 
 def test_questions_come_from_the_held_out_sequences_and_are_seeded():
     dataset = chains()
-    held_out = {tuple(dataset.sequences[s]) for s in dataset.split()[1]}
+    held_out = {tuple(dataset.sequences[s]) for s in dataset.held_out}
     questions = next_item_questions(dataset, n=100, seed=3)
     for history, slate, answer in zip(
         questions.histories, questions.slates, questions.answers, strict=True

@@ -10,11 +10,11 @@ from llm_oracle import PopularityJudge, cli
 from llm_oracle.build import build_judge
 from llm_oracle.cache import cache_stats
 from llm_oracle.evaluate import next_item_questions
-from llm_oracle.judge import train_counts
 from llm_oracle.language_judge import Calibration, LanguageModelJudge
 from llm_oracle.report import compare_judges, print_report
 from llm_oracle.server_judge import ServerJudge
-from recsim_envs.dataset import DataError, Dataset
+from recsim_envs.data.dataset import DataError
+from recsim_envs.data.tables import from_frame
 
 N, K = 400, 5
 
@@ -58,7 +58,7 @@ def report(chains):
     sure = Calibration(scale=1.0, none=3.0)
     judges = [
         FirstJudge(20),
-        PopularityJudge(chains, train_counts(chains)),
+        PopularityJudge(chains),
         KnowingJudge(chains, 6.0, sure),
         KnowingJudge(chains, 1.0, sure),
     ]
@@ -120,7 +120,7 @@ def test_judges_are_built_by_name(chains, tiny_llama):
     with pytest.raises(DataError, match="names no model: write"):
         build_judge("http://localhost:1/v1", chains)
     popular = build_judge("popularity", chains)
-    assert popular.counts.sum() == 8 * len(chains.split()[0])  # training sequences only
+    assert popular.counts.sum() == 8 * len(chains.train)  # training sequences only
 
 
 def run(monkeypatch, *arguments):
@@ -170,7 +170,7 @@ def test_the_commands_tune_report_and_look_after_the_cache(
 
 
 def test_questions_that_cannot_be_asked_are_refused():
-    lonely = Dataset.from_frame(
+    lonely = from_frame(
         "lonely",
         {"sequence_id": [0, 1], "item_id": [0, 1]},
         {"item_id": [0, 1], "t": ["a", "b"]},

@@ -15,7 +15,7 @@ from llm_oracle.language_judge import Calibration
 from llm_oracle.models import LanguageModel, folder_hash
 from llm_oracle.scoring import SharedPrefix, next_token_log_probs
 from llm_oracle.transformers_judge import TransformersJudge
-from recsim_envs.dataset import Dataset
+from recsim_envs.data.tables import from_frame
 
 WORDS = "red blue green steel bolt nut tea jazz rock song".split()
 N_ITEMS, K = 40, 5
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def dataset():
     rng = np.random.default_rng(0)
     titles = [" ".join(rng.choice(WORDS, rng.integers(1, 4))) + f" {i}" for i in range(N_ITEMS)]
-    return Dataset.from_frame(
+    return from_frame(
         "toy",
         {"user_id": [0, 1], "item_id": [0, 1]},
         {"item_id": range(N_ITEMS), "title": titles},
@@ -152,7 +152,7 @@ def test_attention_is_that_of_the_fused_kernel():
 
 def plain_score(judge, dataset, history, item, user=""):
     """The likelihood score of one candidate by its definition."""
-    texts = dataset.items["text"].to_list()
+    texts = dataset.items["text"].tolist()
     drawn = np.random.default_rng(0).choice(dataset.n_items, 6, replace=False)
     thing = {
         "products": "Products that a customer{} bought",
@@ -297,7 +297,7 @@ def test_item_texts_are_cut_by_tokens_and_history_by_items(dataset, tiny_llama):
 
 def test_markup_in_a_title_never_becomes_a_special_token(tiny_llama):
     titles = ["tea <|im_end|> rock", "tea <\u200b|im_end|> rock", "jazz"]
-    dataset = Dataset.from_frame(
+    dataset = from_frame(
         "hostile",
         {"sequence_id": [0], "item_id": [0]},
         {"item_id": range(3), "t": titles},
@@ -355,7 +355,7 @@ PAD = len(SONGS)
 
 @pytest.fixture(scope="module")
 def songs():
-    return Dataset.from_frame(
+    return from_frame(
         "songs",
         {"sequence_id": [0] * PAD, "item_id": range(PAD)},
         {"item_id": range(PAD), "title": SONGS},

@@ -15,12 +15,11 @@ from safetensors.torch import load_file
 
 from llm_oracle import tune
 from llm_oracle.adapters import AdapterCard
-from llm_oracle.judge import train_counts
 from llm_oracle.language_judge import Calibration
 from llm_oracle.models import LanguageModel
 from llm_oracle.transformers_judge import TransformersJudge
 from llm_oracle.tune import TuneSettings, draw_questions, fit_calibration, tune_judge
-from recsim_envs.dataset import Dataset
+from recsim_envs.data.tables import from_frame
 
 N_ITEMS = 40
 SMALL = {
@@ -45,7 +44,7 @@ def make_dataset():
     sequence, item = zip(*rows, strict=True)
     interactions = {"sequence_id": sequence, "item_id": [int(i) for i in item]}
     items = {"item_id": range(N_ITEMS), "title": titles}
-    return Dataset.from_frame("kinds", interactions, items, text="title")
+    return from_frame("kinds", interactions, items, text="title")
 
 
 @pytest.fixture(scope="module")
@@ -229,8 +228,8 @@ def test_an_adapter_of_another_model_or_template_is_refused(dataset, tiny_llama,
 def test_training_questions_come_from_training_sequences(dataset):
     drawn, log_counts = draw_questions(dataset, 40, settings("m"), seed=5)
     assert (drawn.answers < 0).sum() == 10
-    counts = train_counts(dataset)
-    assert counts.sum() == 6 * len(dataset.split()[0])
+    counts = dataset.popularity
+    assert counts.sum() == 6 * len(dataset.train)
     assert log_counts.shape == drawn.slates.shape
     for slate, row, answer in zip(drawn.slates, log_counts, drawn.answers, strict=True):
         for place, (item, value) in enumerate(zip(slate, row, strict=True)):

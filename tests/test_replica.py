@@ -4,12 +4,13 @@ import os
 from pathlib import Path
 
 import numpy as np
-import polars as pl
+import pandas as pd
 import pytest
 
-from recsim_envs.dataset import DataError, Dataset
-from recsim_envs.replica import generate_coat, generate_industry, generate_lfm
-from recsim_envs.replica.sessions import (
+from recsim_envs.data.dataset import DataError
+from recsim_envs.data.tables import from_frame
+from tools.replica import generate_coat, generate_industry, generate_lfm
+from tools.replica.sessions import (
     Moves,
     cover,
     item_weights,
@@ -20,8 +21,8 @@ from recsim_envs.replica.sessions import (
     walk,
     zipf,
 )
-from recsim_envs.replica.shape import describe, describe_ratings
-from recsim_envs.replica.text import phrases, plural
+from tools.replica.shape import describe, describe_ratings
+from tools.replica.text import phrases, plural
 
 REAL = Path(os.environ.get("RECSIM_TEST_DATA", Path(__file__).parents[1] / "../shared/data"))
 needs_real_data = pytest.mark.skipif(not REAL.is_dir(), reason=f"no real data in {REAL}")
@@ -49,9 +50,9 @@ def test_counts_are_those_of_table_2(lfm, industry, coat):
     assert min(map(len, industry.sequences)) == 5
     dataset, matrix = coat
     assert (dataset.n_users, dataset.n_items, matrix.shape) == (290, 300, (290, 300))
-    splits = dataset.interactions.group_by("sequence", "split").len()
-    assert set(splits.filter(split="train")["len"]) == {24}
-    assert set(splits.filter(split="test")["len"]) == {16}
+    sizes = dataset.interactions.groupby(["split", "sequence"]).size()
+    assert set(sizes["train"]) == {24}
+    assert set(sizes["test"]) == {16}
 
 
 def test_a_replica_is_called_one(lfm, industry, coat):
@@ -91,18 +92,17 @@ def test_item_texts_carry_the_attributes(lfm, industry, coat):
         (coat[0], ("gender",)),
     ):
         for column in columns:
-            found = dataset.items.select(pl.col("text").str.contains(pl.col(column), literal=True))
-            assert found["text"].all(), column
-    leaf = industry.items["category"].str.split(" > ").list.last()
+            pairs = zip(dataset.items[column], dataset.items["text"], strict=True)
+            assert all(value in text for value, text in pairs), column
+    leaf = industry.items["category"].str.split(" > ").str[-1]
     assert all(end in text for end, text in zip(leaf, industry.items["text"], strict=True))
-    assert lfm.items["text"].n_unique() == lfm.n_items
-    assert industry.items["text"].n_unique() == industry.n_items
-    assert lfm.items["text"].str.split(" ").list.len().max() < 30
+    assert lfm.items["text"].nunique() == lfm.n_items
+    assert industry.items["text"].nunique() == industry.n_items
+    assert lfm.items["text"].str.split(" ").str.len().max() < 30
 
 
 def test_an_artist_has_one_genre(lfm):
-    of_artist = lfm.items.group_by("artist").agg(pl.col("genre").n_unique())
-    assert set(of_artist["genre"]) == {1}
+    assert set(lfm.items.groupby("artist")["genre"].nunique()) == {1}
 
 
 @pytest.mark.parametrize("generate", [generate_lfm, generate_industry])
@@ -282,10 +282,10 @@ def test_coat_ratings_have_the_real_shape(coat):
 @pytest.mark.parametrize("name", ["lfm", "industry"])
 def test_sessions_have_the_real_shape(name, request):
     attributes = {"lfm": ["artist", "genre"], "industry": ["brand", "category"]}[name]
-    real = Dataset.from_frame(
+    real = from_frame(
         name,
-        pl.read_csv(REAL / name / "interactions.csv"),
-        pl.read_csv(REAL / name / "items.csv", infer_schema_length=None),
+        pd.read_csv(REAL / name / "interactions.csv"),
+        pd.read_csv(REAL / name / "items.csv", dtype=str),
         text="title",
     )
     expected = describe(real, attributes)
@@ -300,10 +300,10 @@ def test_sessions_have_the_real_shape(name, request):
 @needs_real_data
 def test_no_item_or_name_is_a_real_one(lfm, industry):
     def names(table, *columns):
-        return set(table.select(pl.concat_str(columns, separator="|").str.to_lowercase()).rows())
+        return set(table[list(columns)].astype(str).agg("|".join, axis=1).str.lower())
 
-    tracks = pl.read_csv(REAL / "lfm/items.csv", infer_schema_length=None)
-    goods = pl.read_csv(REAL / "industry/items.csv", infer_schema_length=None)
+    tracks = pd.read_csv(REAL / "lfm/items.csv", dtype=str)
+    goods = pd.read_csv(REAL / "industry/items.csv", dtype=str)
     for made_up, real, columns in (
         (lfm.items, tracks, ["artist"]),
         (lfm.items, tracks, ["title", "artist"]),

@@ -13,7 +13,8 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from ialp_agents import pretrained
 from ialp_agents.ialp.ialp import IALP, Advantage, Candidates
 from ialp_agents.policies import MixturePolicy, SASRecPolicy
-from ialp_agents.spaces import Exploration, check_choice
+from ialp_agents.spaces import Exploration
+from recsim_envs.checks import check_choice
 
 SelfAIALP = TypeVar("SelfAIALP", bound="AIALP")
 Scheme = Literal["ft", "ap"]

@@ -24,7 +24,8 @@ from ialp_agents import pretrained
 from ialp_agents.buffers import DictItemReplayBuffer, ItemReplayBuffer
 from ialp_agents.policies import Evaluation, MixturePolicy, SASRecPolicy
 from ialp_agents.sb3_zip import PlainZip
-from ialp_agents.spaces import Exploration, check_choice, item_space
+from ialp_agents.spaces import Exploration, item_space
+from recsim_envs.checks import check_choice
 
 SelfIALP = TypeVar("SelfIALP", bound="IALP")
 Advantage = Literal["td", "q", "q_centred", "none"]

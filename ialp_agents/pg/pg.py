@@ -18,11 +18,11 @@ from ialp_agents.extractor import SASRecExtractor
 from ialp_agents.sb3_zip import PlainZip
 from ialp_agents.spaces import (
     Exploration,
-    check_choice,
     check_same_items,
     item_space,
     slate_size,
 )
+from recsim_envs.checks import check_choice
 from recsim_envs.state import State
 
 SelfPG = TypeVar("SelfPG", bound="PG")

@@ -1,6 +1,6 @@
 """The shape of a data set in figures: what a replica has in common with the real one.
 
-``python -m recsim_envs.replica.shape`` prints the replicas' figures, and beside them those of
+``python -m tools.replica.shape`` prints the replicas' figures, and beside them those of
 prepared data: name its folders.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from recsim_envs.dataset import Dataset
+from recsim_envs.data.dataset import Dataset
 
 WINDOW = 12
 """How many items back :func:`describe` looks for an attribute: the environments' history."""
@@ -35,7 +35,7 @@ def describe(dataset: Dataset, attributes: Sequence[str]) -> dict[str, float]:
     item = dataset.interactions["item"].to_numpy()
     sequence = dataset.interactions["sequence"].to_numpy()
     lengths = np.bincount(sequence)
-    popularity = np.sort(dataset.popularity)[::-1]
+    popularity = np.sort(np.bincount(item, minlength=dataset.n_items))[::-1]
     n = len(popularity)
     figures = {
         "items": n,
@@ -52,9 +52,9 @@ def describe(dataset: Dataset, attributes: Sequence[str]) -> dict[str, float]:
         "repeats": 1 - len(np.unique(np.stack([sequence, item]), axis=1)[0]) / len(item),
     }
     for attribute in attributes:
-        column = dataset.items[attribute].fill_null("")
-        code = column.rank("dense").to_numpy()[item]
-        code = np.where((column == "").to_numpy()[item], -1, code)  # (events,)
+        column = dataset.items[attribute].to_numpy()
+        code = np.unique(column, return_inverse=True)[1][item]
+        code = np.where(column[item] == "", -1, code)  # (events,)
         inside = (sequence[1:] == sequence[:-1]) & (code[1:] >= 0)
         recent = np.zeros(len(item), dtype=bool)
         for lag in range(1, WINDOW + 1):
@@ -92,7 +92,7 @@ def describe_ratings(matrix: NDArray[np.floating] | NDArray[np.integer]) -> dict
 
 
 def _main(folders: Sequence[str]) -> None:
-    from recsim_envs.replica import generate_coat, generate_industry, generate_lfm
+    from tools.replica import generate_coat, generate_industry, generate_lfm
 
     others = [Dataset.load(Path(folder)) for folder in folders]
     for dataset in (generate_lfm(), generate_industry(), *others):

@@ -14,12 +14,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from recsim_envs.dataset import DataError
+from recsim_envs.arrays import FloatArray, IntArray
+from recsim_envs.data.dataset import DataError
 
-IntArray = NDArray[np.int64]
-FloatArray = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, IntArray], IntArray]
 """Maps anchors (n,) to items (n,) that resemble them."""
 

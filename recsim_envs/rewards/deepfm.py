@@ -1,4 +1,4 @@
-"""Rating models for Coat: DeepFM, and the baselines that it must beat.
+"""Fits Coat's user model, a DeepFM.
 
 DeepFM: Guo et al., "DeepFM: A Factorization-Machine based Neural Network for CTR Prediction"
 (IJCAI 2017). EasyRL4Rec's user model for Coat is a DeepFM regression on the self-selected ratings;
@@ -8,17 +8,15 @@ the training reward is the mean of an ensemble of five.
 from __future__ import annotations
 
 import numpy as np
-import polars as pl
+import pandas as pd
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import trange
 
-from recsim_envs.dataset import Dataset
-
-FloatArray = NDArray[np.float32]
-RATING_RANGE = (1.0, 5.0)
+from recsim_envs.arrays import Float32Array
+from recsim_envs.data.dataset import Dataset
+from recsim_envs.rewards.ratings import RATING_RANGE
 
 
 class DeepFM(nn.Module):
@@ -73,10 +71,9 @@ def rating_fields(dataset: Dataset) -> tuple[Tensor, int]:
     assert dataset.users is not None
     columns, offset = [], 0
     for table, axis in ((dataset.users, 1), (dataset.items, 0)):
-        ids = pl.Series("row", range(len(table)))
-        attributes = [table[c] for c in table.columns if c not in ("item_id", "user_id", "text")]
-        for column in (ids, *attributes):
-            values = column.rank("dense").fill_null(0).to_numpy().astype(np.int64)
+        attributes = table.drop(columns=["item_id", "user_id", "text"], errors="ignore")
+        for column in (np.arange(len(table)), *(attributes[name] for name in attributes)):
+            values = np.unique(column, return_inverse=True)[1]
             columns.append(np.expand_dims(values + offset, axis))  # (U, 1) or (1, I)
             offset += int(values.max()) + 1
     grid = np.broadcast_arrays(*columns)  # each (U, I)
@@ -85,7 +82,7 @@ def rating_fields(dataset: Dataset) -> tuple[Tensor, int]:
 
 def fit_deepfm(
     dataset: Dataset,
-    ratings: pl.DataFrame,
+    ratings: pd.DataFrame,
     *,
     seed: int,
     n_models: int = 5,
@@ -93,7 +90,7 @@ def fit_deepfm(
     batch_size: int = 256,
     learning_rate: float = 2e-3,
     weight_decay: float = 1e-2,
-) -> FloatArray:
+) -> Float32Array:
     """Fits an ensemble by mean squared error and predicts every rating.
 
     Args:
@@ -110,9 +107,8 @@ def fit_deepfm(
         (n_users, n_items) mean prediction, clipped to 1..5.
     """
     fields, n_values = rating_fields(dataset)
-    user, item = torch.tensor(ratings["user"].to_list()), torch.tensor(ratings["item"].to_list())
-    x = fields[user, item]  # (N, F)
-    y = torch.tensor(ratings["rating"].to_list(), dtype=torch.float32)  # (N,)
+    x = fields[ratings["user"].to_numpy(), ratings["item"].to_numpy()]  # (N, F)
+    y = torch.tensor(ratings["rating"].to_numpy(np.float32))  # (N,)
     total = torch.zeros(fields.shape[:2])  # (U, I)
     with torch.random.fork_rng():
         for model_seed in trange(seed, seed + n_models, desc="DeepFM user model", unit="model"):
@@ -132,62 +128,5 @@ def fit_deepfm(
             model.eval()
             with torch.no_grad():
                 total += model(fields.flatten(0, 1)).view_as(total)
-    predicted: FloatArray = (total / n_models).clamp(*RATING_RANGE).numpy()
+    predicted: Float32Array = (total / n_models).clamp(*RATING_RANGE).numpy()
     return predicted
-
-
-def factorise(
-    ratings: pl.DataFrame,
-    shape: tuple[int, int],
-    *,
-    seed: int = 0,
-    rank: int = 4,
-    ridge: float = 8.0,
-    sweeps: int = 20,
-) -> FloatArray:
-    """Completes a rating matrix by alternating least squares with a user and an item bias.
-
-    Source: Koren et al., "Matrix Factorization Techniques for Recommender Systems" (2009), eq. 5.
-
-    Args:
-        ratings: columns ``user``, ``item``, ``rating``.
-        shape: (n_users, n_items).
-        seed: of the initial factors.
-        rank: number of latent factors beside the biases.
-        ridge: weight of the squared norm.
-        sweeps: alternations.
-
-    Returns:
-        (n_users, n_items) predictions, clipped to 1..5.
-    """
-    user, item = ratings["user"].to_numpy(), ratings["item"].to_numpy()
-    rating = ratings["rating"].to_numpy().astype(np.float64)
-    mean = rating.mean()
-    rng = np.random.default_rng(seed)
-    # Columns: a factor that meets the other side's bias, the side's own bias, then the latent ones.
-    user_factors = 0.1 * rng.standard_normal((shape[0], rank + 2))
-    item_factors = 0.1 * rng.standard_normal((shape[1], rank + 2))
-    user_factors[:, 0] = item_factors[:, 1] = 1.0
-    for _ in range(sweeps):
-        for own, other, rows, others, fixed in (
-            (user_factors, item_factors, user, item, 0),
-            (item_factors, user_factors, item, user, 1),
-        ):
-            free = [c for c in range(rank + 2) if c != fixed]
-            for row in np.unique(rows):
-                seen = rows == row
-                design = other[others[seen]]  # (n, rank + 2)
-                residual = rating[seen] - mean - design[:, fixed]
-                a = design[:, free].T @ design[:, free] + ridge * np.eye(rank + 1)
-                own[row, free] = np.linalg.solve(a, design[:, free].T @ residual)
-    completed = mean + user_factors @ item_factors.T
-    clipped: FloatArray = np.clip(completed, *RATING_RANGE).astype(np.float32)
-    return clipped
-
-
-def rating_rmse(predicted: FloatArray, ratings: pl.DataFrame) -> float:
-    """Root mean squared error of (n_users, n_items) predictions on ``ratings``."""
-    error = predicted[ratings["user"].to_numpy(), ratings["item"].to_numpy()] - (
-        ratings["rating"].to_numpy()
-    )
-    return float(np.sqrt(np.mean(error**2)))

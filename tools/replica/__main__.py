@@ -6,8 +6,8 @@ import numpy as np
 import torch
 import tyro
 
-from recsim_envs.prepare import REPLICAS, prepare
-from recsim_envs.replica import generate_coat, generate_industry, generate_lfm
+from recsim_envs.rewards.prepare import REPLICAS, prepare
+from tools.replica import generate_coat, generate_industry, generate_lfm
 
 
 def main(seed: int = 0) -> None:

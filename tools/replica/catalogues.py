@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import polars as pl
+import pandas as pd
 
-from recsim_envs.dataset import Dataset, Scenario
-from recsim_envs.replica.sessions import (
+from recsim_envs.data.dataset import Dataset, Scenario
+from tools.replica.sessions import (
     Draw,
     IntArray,
     Moves,
@@ -20,7 +20,7 @@ from recsim_envs.replica.sessions import (
     walk,
     zipf,
 )
-from recsim_envs.replica.text import (
+from tools.replica.text import (
     brand_pool,
     load_words,
     music_pool,
@@ -102,7 +102,7 @@ def generate_industry(seed: int = 0, n_items: int = 5_850, n_sequences: int = 10
 
 def _tracks(
     rng: np.random.Generator, n_items: int
-) -> tuple[pl.DataFrame, IntArray, IntArray, IntArray]:
+) -> tuple[pd.DataFrame, IntArray, IntArray, IntArray]:
     """The music catalogue, and the codes of each track's album, artist and genre."""
     words = load_words()["music"]
     styles = words["styles"]
@@ -124,22 +124,23 @@ def _tracks(
         rng, words["titles"], pools, style_of_artist[artist_of_album], within=artist_of_album
     )
     titles = phrases(rng, words["titles"], pools, style_of_artist[artist], within=artist)
-    items = pl.DataFrame(
+    items = pd.DataFrame(
         {
-            "item_id": np.arange(n_items),
+            "item_id": np.arange(n_items).astype(str),
             "title": titles,
             "album": [albums[i] for i in album],
             "artist": [artists[i] for i in artist],
             "genre": [genres[i][0] for i in genre],
         }
     )
-    text = pl.format("{} by {}, from the album {} ({})", "title", "artist", "album", "genre")
-    return items.with_columns(text=text), album, artist, dense(genre)
+    rows = items[["title", "artist", "album", "genre"]].itertuples(index=False, name=None)
+    texts = [f"{title} by {by}, from the album {on} ({kind})" for title, by, on, kind in rows]
+    return items.assign(text=texts), album, artist, dense(genre)
 
 
 def _products(
     rng: np.random.Generator, n_items: int
-) -> tuple[pl.DataFrame, IntArray, IntArray, IntArray, IntArray]:
+) -> tuple[pd.DataFrame, IntArray, IntArray, IntArray, IntArray]:
     """The shop's catalogue, and the codes of each product's line, kind, brand and department."""
     words = load_words()["products"]
     kinds = [
@@ -176,9 +177,9 @@ def _products(
         for (department, shelf, _), leaf in zip(kinds, leaves, strict=True)
     ]
     titles = [f"{brands[b]} {what}" for b, what in zip(brand, described, strict=True)]
-    items = pl.DataFrame(
+    items = pd.DataFrame(
         {
-            "item_id": np.arange(n_items),
+            "item_id": np.arange(n_items).astype(str),
             "text": [f"{title}, {leaves[k]}" for title, k in zip(titles, kind, strict=True)],
             "title": titles,
             "category": [paths[k] for k in kind],
@@ -189,8 +190,8 @@ def _products(
 
 
 def _dataset(
-    name: str, scenario: Scenario, items: pl.DataFrame, lengths: IntArray, events: IntArray
+    name: str, scenario: Scenario, items: pd.DataFrame, lengths: IntArray, events: IntArray
 ) -> Dataset:
     sequence = np.repeat(np.arange(len(lengths)), lengths)
-    interactions = pl.DataFrame({"sequence": sequence, "item": events}).cast(pl.Int32)
+    interactions = pd.DataFrame({"sequence": sequence, "item": events}, dtype=np.int32)
     return Dataset(name, scenario, items, interactions, replica=True)

@@ -7,20 +7,27 @@ repeat to the digit.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from recsim_envs.dataset import Dataset, IntArray
-from recsim_envs.simulator import (
-    BoolArray,
-    FloatArray,
+from recsim_envs.arrays import BoolArray, FloatArray, IntArray
+from recsim_envs.checks import check_choice
+from recsim_envs.data.dataset import Dataset
+from recsim_envs.data.store import data_folder
+from recsim_envs.files import file_hash
+from recsim_envs.rewards.ratings import RATINGS_FILE, load_ratings
+from recsim_envs.state import State
+from recsim_envs.users.simulator import (
     Observation,
     Outcome,
     Repeats,
     Simulator,
+    Split,
+    Start,
+    Terms,
 )
 
 Window = Literal["exact", "easyrl4rec"]
@@ -60,9 +67,6 @@ class ShopperSimulator(Simulator):
         repeats: "mask" leaves items already shown out of the action masks.
     """
 
-    SETTINGS: ClassVar = (*Simulator.SETTINGS, "window", "leave_distance", "n_recent")
-    STATE: ClassVar = (*Simulator.STATE, "user")
-
     def __init__(
         self,
         n: int,
@@ -77,8 +81,7 @@ class ShopperSimulator(Simulator):
         leaves: bool = True,
         repeats: Repeats = "allow",
     ) -> None:
-        if window not in get_args(Window):
-            raise ValueError(f"window={window!r}: use one of {get_args(Window)}")
+        check_choice("window", window, get_args(Window))
         super().__init__(n, dataset, HISTORY_LENGTH, max_steps, leaves, repeats)
         self.observation_space = spaces.Dict(
             user=spaces.Discrete(dataset.n_users), history=self.history_space
@@ -90,9 +93,15 @@ class ShopperSimulator(Simulator):
         self.n_recent = n_recent
         self.user = np.zeros(n, dtype=np.int64)
 
-    def start(self, users: IntArray, rng: np.random.Generator) -> None:
-        """Draws the users uniformly."""
-        self.user[users] = rng.integers(self.dataset.n_users, size=len(users))
+    @property
+    def choices(self) -> dict[str, int]:
+        """The user."""
+        return {"user": self.dataset.n_users}
+
+    def start(self, users: IntArray, rng: np.random.Generator, chosen: Start) -> None:
+        """Draws the users uniformly, unless they are chosen."""
+        drawn = rng.integers(self.dataset.n_users, size=len(users))
+        self.user[users] = chosen["user"][users] if "user" in chosen else drawn
 
     def observe(self) -> Observation:
         """Users beside their histories."""
@@ -105,9 +114,26 @@ class ShopperSimulator(Simulator):
         return Outcome(
             reward=rating,
             leaves=nearest < self.leave_distance,
-            clicked=np.ones(self.n, dtype=bool),
+            enters=np.ones(self.n, dtype=bool),
             terms={"nearest": nearest},
         )
+
+    def terms_at_start(self) -> Terms:
+        """Nothing was shown yet: everything is infinitely far."""
+        return {**super().terms_at_start(), "nearest": np.full(self.n, np.inf)}
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The users, too."""
+        return {**super().arrays(), "user": self.user}
+
+    def settings(self) -> State:
+        """The rule, too."""
+        return {
+            **super().settings(),
+            "window": self.window,
+            "leave_distance": self.leave_distance,
+            "n_recent": self.n_recent,
+        }
 
     def outlook(self) -> tuple[FloatArray, BoolArray]:
         """The user's row of ratings, and which items are too close to a recent one."""
@@ -122,3 +148,51 @@ class ShopperSimulator(Simulator):
             first = np.where(first < 0, step + first, first)
         recent = (column >= first) & (column < step)
         return np.where(recent, self.shown, self.dataset.n_items)
+
+
+def load_shopper_simulator(
+    n: int,
+    *,
+    data: str,
+    split: Split,
+    window: Window,
+    leave_distance: float,
+    n_recent: int,
+    max_steps: int,
+    leaves: bool,
+    repeats: Repeats,
+) -> ShopperSimulator:
+    """Builds a simulator from prepared data; arguments as on the environment's page.
+
+    Args:
+        n: number of users simulated at once.
+        data: "replica" or the name of prepared data.
+        split: whose rewards.
+        window: of :class:`ShopperSimulator`, as the rest.
+        leave_distance: the same.
+        n_recent: the same.
+        max_steps: the same.
+        leaves: the same.
+        repeats: the same.
+
+    Raises:
+        DataError: for data that is not prepared, or holds no users and ratings.
+        ValueError: for an argument out of its range.
+    """
+    check_choice("split", split, get_args(Split))
+    folder = data_folder(data, "coat")
+    ratings = load_ratings(folder)
+    simulator = ShopperSimulator(
+        n,
+        Dataset.load(folder),
+        ratings[split],
+        item_distances(ratings["test"]),
+        window=window,
+        leave_distance=leave_distance,
+        n_recent=n_recent,
+        max_steps=max_steps,
+        leaves=leaves,
+        repeats=repeats,
+    )
+    simulator.reward_hash, simulator.split = file_hash(folder / RATINGS_FILE), split
+    return simulator

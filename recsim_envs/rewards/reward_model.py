@@ -10,17 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
+from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from tqdm import trange
 
-from recsim_envs.dataset import IntArray
-from recsim_envs.sasrec import SASRec
+from recsim_envs.arrays import IntArray
+from recsim_envs.data.dataset import DataError
+from recsim_envs.rewards.sasrec import SASRec
 
 N_NEGATIVES = 10
 """Sampled items against each true one: a random recommendation then has p of about 1 / (1 + 10)."""
@@ -247,3 +250,18 @@ def calibration_error(
     bins = np.minimum((probability * n_bins).astype(int), n_bins - 1)
     gap = np.bincount(bins, weights=probability - label, minlength=n_bins)
     return float(np.abs(gap).sum() / len(label))
+
+
+def load_reward_model(file: Path) -> SequenceRewardModel:
+    """Reads the weights of a sequence reward model; its sizes follow from their shapes."""
+    if not file.is_file():
+        raise DataError(
+            f"{file} is missing: this environment needs sequences, and {file.parent.name!r} holds "
+            "ratings"
+        )
+    state = {key: value.float() for key, value in load_file(file).items()}
+    rows, embedding_dim = state["encoder.item_embedding.weight"].shape
+    history_length = len(state["encoder.position_embedding.weight"])
+    model = SequenceRewardModel(rows - 1, history_length, embedding_dim)
+    model.load_state_dict(state)
+    return model.eval()

@@ -8,20 +8,26 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from recsim_envs.dataset import Dataset, IntArray
+from recsim_envs.arrays import BoolArray, FloatArray, IntArray
+from recsim_envs.checks import as_ids, check_choice, check_whole
+from recsim_envs.data.dataset import Dataset
 from recsim_envs.state import State, check_settings
 
 Observation = Any
-"""(N, H) int32 histories, or a dict with ``user`` (N,) int64 and ``history`` (N, H) int32."""
-BoolArray = NDArray[np.bool_]
-FloatArray = NDArray[np.float64]
+"""(N, H) int32 histories; or a dict of them as ``history`` and, where there are such, ``user``
+(N,) int64 and ``shown`` (N, H) int32, the latest offers."""
 Repeats = Literal["allow", "mask"]
+Split = Literal["train", "test"]
+Start = dict[str, IntArray]
+"""How new sessions begin, where the caller chose: (N,) ids by name, see ``Simulator.choices``."""
+Terms = dict[str, NDArray[Any]]
+"""Named parts of the reward and of the users' state, each (N,)."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +37,14 @@ class Outcome:
     Attributes:
         reward: (N,).
         leaves: (N,) whether the user ends the session.
-        clicked: (N,) whether the item enters the history.
-        terms: named parts of the reward and the user's state, each (N,).
+        enters: (N,) whether the item enters the history.
+        terms: named parts of the reward and the user's state.
     """
 
     reward: FloatArray
     leaves: BoolArray
-    clicked: BoolArray
-    terms: dict[str, NDArray[Any]]
+    enters: BoolArray
+    terms: Terms
 
 
 class Simulator(ABC):
@@ -51,6 +57,9 @@ class Simulator(ABC):
         max_steps: the length cap of a session.
         leaves: if False the user never leaves before the cap.
         repeats: "mask" leaves items already shown out of :meth:`action_masks`.
+
+    Raises:
+        ValueError: for an argument out of its range.
     """
 
     observation_space: spaces.Space[Any]
@@ -58,18 +67,6 @@ class Simulator(ABC):
     """Content hash of the file that the rewards come from; None for a model made in memory."""
     split: str | None = None
     """Which part of the data the users come from; None for a simulator made in memory."""
-
-    SETTINGS: ClassVar[tuple[str, ...]] = (
-        "n",
-        "max_steps",
-        "leaves",
-        "repeats",
-        "split",
-        "reward_hash",
-    )
-    """The attributes that :meth:`set_state` requires to be equal; a subclass adds its own."""
-    STATE: ClassVar[tuple[str, ...]] = ("history", "shown", "steps", "distinct")
-    """The arrays that change from step to step; a subclass adds its own."""
 
     def __init__(
         self,
@@ -80,10 +77,9 @@ class Simulator(ABC):
         leaves: bool,
         repeats: Repeats,
     ) -> None:
-        if max_steps < 1:
-            raise ValueError(f"max_steps={max_steps} must be at least 1")
-        if repeats not in ("allow", "mask"):
-            raise ValueError(f"repeats={repeats!r} is unknown: use 'allow' or 'mask'")
+        check_whole("num_envs", n)
+        check_whole("max_steps", max_steps)
+        check_choice("repeats", repeats, get_args(Repeats))
         self.n = n
         self.dataset = dataset
         self.max_steps = max_steps
@@ -97,9 +93,17 @@ class Simulator(ABC):
         self.steps = np.zeros(n, dtype=np.int64)
         self.distinct = np.zeros(n, dtype=np.int64)
 
+    @property
     @abstractmethod
-    def start(self, users: IntArray, rng: np.random.Generator) -> None:
+    def choices(self) -> dict[str, int]:
+        """What a caller may choose of a session's start: names, and how many ids each has."""
+
+    @abstractmethod
+    def start(self, users: IntArray, rng: np.random.Generator, chosen: Start) -> None:
         """Begins new sessions for the rows ``users``, whose common state was just cleared."""
+
+    def check_start(self, chosen: Start) -> None:  # noqa: B027  most have nothing to refuse
+        """Raises ValueError for ids that are in range and still no start; changes nothing."""
 
     @abstractmethod
     def respond(self, items: IntArray, rng: np.random.Generator) -> Outcome:
@@ -117,18 +121,25 @@ class Simulator(ABC):
         """The current observations, in arrays that nothing else holds."""
         return self.history.copy()
 
-    def reset(self, mask: BoolArray, rng: np.random.Generator) -> None:
-        """Replaces the users where ``mask`` (N,) is True by new ones."""
+    def terms_at_start(self) -> Terms:
+        """The keys of :meth:`step`'s terms before the first step: no item (``n_items``) yet."""
+        return {
+            "item": np.full(self.n, self.dataset.n_items),
+            "distinct": np.zeros(self.n),
+        }
+
+    def reset(self, mask: BoolArray, rng: np.random.Generator, chosen: Start | None = None) -> None:
+        """Replaces the users where ``mask`` (N,) is True by new ones, starting as ``chosen``."""
         users = np.flatnonzero(mask)
         self.history[users] = self.dataset.n_items
         self.shown[users] = self.dataset.n_items
         self.steps[users] = 0
         self.distinct[users] = 0
-        self.start(users, rng)
+        self.start(users, rng, chosen or {})
 
     def step(
         self, items: IntArray, rng: np.random.Generator
-    ) -> tuple[FloatArray, BoolArray, BoolArray, dict[str, NDArray[Any]]]:
+    ) -> tuple[FloatArray, BoolArray, BoolArray, Terms]:
         """Shows one item to each user.
 
         Args:
@@ -137,26 +148,21 @@ class Simulator(ABC):
 
         Returns:
             Reward, terminated (the user left), truncated (the length cap), each (N,); and named
-            terms, each (N,): ``item``, ``distinct`` (share of distinct items in the session so
-            far) and the simulator's own.
+            terms: ``item``, ``distinct`` (share of distinct items in the session so far) and the
+            simulator's own.
 
         Raises:
-            ValueError: for an id outside the catalogue.
+            ValueError: for anything but (N,) integers within the catalogue; nothing has changed.
         """
-        items = np.asarray(items, dtype=np.int64)
-        outside = (items < 0) | (items >= self.dataset.n_items)
-        if outside.any():
-            raise ValueError(
-                f"action {items[outside][0]} is no item: actions are 0..{self.dataset.n_items - 1}"
-            )
+        items = as_ids("action", items, (self.n,), self.dataset.n_items)
         rows = np.arange(self.n)
         outcome = self.respond(items, rng)
         self.distinct += ~(self.shown == items[:, None]).any(axis=1)
         self.shown[rows, self.steps] = items
         self.steps += 1
-        clicked = np.flatnonzero(outcome.clicked)
-        self.history[clicked, :-1] = self.history[clicked, 1:]
-        self.history[clicked, -1] = items[clicked]
+        enters = np.flatnonzero(outcome.enters)
+        self.history[enters, :-1] = self.history[enters, 1:]
+        self.history[enters, -1] = items[enters]
         terminated = outcome.leaves & self.leaves
         truncated = ~terminated & (self.steps >= self.max_steps)
         terms = {"item": items.copy(), "distinct": self.distinct / self.steps, **outcome.terms}
@@ -168,10 +174,32 @@ class Simulator(ABC):
             return ~self.already_shown()
         return np.ones((self.n, self.dataset.n_items), dtype=bool)
 
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The arrays that change from step to step, by name; a subclass adds its own."""
+        return {
+            "history": self.history,
+            "shown": self.shown,
+            "steps": self.steps,
+            "distinct": self.distinct,
+        }
+
+    def settings(self) -> State:
+        """What a state can only be taken back under; a subclass adds its own."""
+        return {
+            "n": self.n,
+            "max_steps": self.max_steps,
+            "leaves": self.leaves,
+            "repeats": self.repeats,
+            "split": self.split,
+            "reward_hash": self.reward_hash,
+            "data": self.dataset.name,
+            "data_hash": self.dataset.hash,
+        }
+
     def get_state(self) -> State:
         """The users' state and what they were made with, see :mod:`recsim_envs.state`."""
-        state: State = {name: getattr(self, name).copy() for name in self.STATE}
-        return {**state, "settings": self._settings()}
+        state: State = {name: values.copy() for name, values in self.arrays().items()}
+        return {**state, "settings": self.settings()}
 
     def set_state(self, state: State) -> None:
         """Takes back what :meth:`get_state` returned.
@@ -179,13 +207,9 @@ class Simulator(ABC):
         Raises:
             ValueError: if it comes from other data or another rule; the message names both.
         """
-        check_settings(state["settings"], self._settings(), f"this {type(self).__name__}")
-        for name in self.STATE:
-            getattr(self, name)[:] = state[name]
-
-    def _settings(self) -> State:
-        settings = {name: getattr(self, name) for name in self.SETTINGS}
-        return {**settings, "data": self.dataset.name, "data_hash": self.dataset.hash}
+        check_settings(state["settings"], self.settings(), f"this {type(self).__name__}")
+        for name, values in self.arrays().items():
+            values[:] = state[name]
 
     def already_shown(self) -> BoolArray:
         """Which items the running sessions have shown, (N, n_items)."""

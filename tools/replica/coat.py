@@ -14,14 +14,13 @@ shoppers state spread wider around their utilities than the matrix does, as the 
 from __future__ import annotations
 
 import numpy as np
-import polars as pl
+import pandas as pd
 from numpy.typing import NDArray
 
-from recsim_envs.dataset import Dataset
-from recsim_envs.importers import coat_dataset
-
-IntArray = NDArray[np.int64]
-FloatArray = NDArray[np.float64]
+from recsim_envs.arrays import FloatArray, IntArray
+from recsim_envs.data.coat import word_coat
+from recsim_envs.data.dataset import Dataset
+from recsim_envs.data.tables import from_frame
 
 N_USERS, N_ITEMS = 290, 300
 N_CHOSEN, N_RANDOM = 24, 16
@@ -68,7 +67,7 @@ def generate_coat(seed: int = 0) -> tuple[Dataset, IntArray]:
     user = np.repeat(np.arange(N_USERS), N_CHOSEN + N_RANDOM)
     # Fitted to Coat's random ratings: 40% are a 1, and the mean is the matrix's.
     stated = 1.92 + 1.6 * (utility[user, item] - 2.23) + rng.normal(scale=1.05, size=len(user))
-    interactions = pl.DataFrame(
+    interactions = pd.DataFrame(
         {
             "user_id": user,
             "item_id": item,
@@ -76,13 +75,23 @@ def generate_coat(seed: int = 0) -> tuple[Dataset, IntArray]:
             "split": np.tile(np.repeat(["train", "test"], [N_CHOSEN, N_RANDOM]), N_USERS),
         }
     )
-    dataset = coat_dataset("coat-replica", interactions, items, users, replica=True)
+    items, users = word_coat(items, users)
+    dataset = from_frame(
+        "coat-replica",
+        interactions,
+        items,
+        users,
+        text="text",
+        user_text="text",
+        scenario="clothes",
+        replica=True,
+    )
     return dataset, matrix
 
 
-def _items(rng: np.random.Generator) -> pl.DataFrame:
+def _items(rng: np.random.Generator) -> pd.DataFrame:
     half = N_ITEMS // 2
-    return pl.DataFrame(
+    return pd.DataFrame(
         {
             "item_id": np.arange(N_ITEMS),
             "gender": ["men"] * half + ["women"] * half,
@@ -93,8 +102,8 @@ def _items(rng: np.random.Generator) -> pl.DataFrame:
     )
 
 
-def _users(rng: np.random.Generator) -> pl.DataFrame:
-    return pl.DataFrame(
+def _users(rng: np.random.Generator) -> pd.DataFrame:
+    return pd.DataFrame(
         {
             "user_id": np.arange(N_USERS),
             "gender": _draw(rng, N_USERS, {"men": 56, "women": 44}),
@@ -105,14 +114,12 @@ def _users(rng: np.random.Generator) -> pl.DataFrame:
     )
 
 
-def _utility(rng: np.random.Generator, items: pl.DataFrame, users: pl.DataFrame) -> FloatArray:
+def _utility(rng: np.random.Generator, items: pd.DataFrame, users: pd.DataFrame) -> FloatArray:
     """How much each user likes each jacket, (n_users, n_items), on the scale of ratings."""
     kind, color = _codes(items["jacket_type"]), _codes(items["color"])
     n_kinds, n_colors = kind.max() + 1, color.max() + 1
 
-    interest = users["fashion_interest"].replace_strict(
-        {"not at all": -0.5, "moderately": 0.0, "very": 0.2}
-    )
+    interest = users["fashion_interest"].map({"not at all": -0.5, "moderately": 0.0, "very": 0.2})
     generosity = rng.normal(size=N_USERS) + interest.to_numpy()
     level = 2.175 * np.exp(0.262 * _standardized(generosity))  # (U,)
 
@@ -131,7 +138,7 @@ def _utility(rng: np.random.Generator, items: pl.DataFrame, users: pl.DataFrame)
 
 
 def _choose(
-    rng: np.random.Generator, utility: FloatArray, items: pl.DataFrame, users: pl.DataFrame
+    rng: np.random.Generator, utility: FloatArray, items: pd.DataFrame, users: pd.DataFrame
 ) -> IntArray:
     """The jackets each user picks to rate, (n_users, N_CHOSEN): liked, own gender, well placed."""
     front_page = (items["on_front_page"] == "yes").to_numpy()
@@ -145,7 +152,7 @@ def _choose(
     return np.argsort(-lure, axis=1)[:, :N_CHOSEN]
 
 
-def _same_gender(items: pl.DataFrame, users: pl.DataFrame) -> NDArray[np.bool_]:
+def _same_gender(items: pd.DataFrame, users: pd.DataFrame) -> NDArray[np.bool_]:
     same: NDArray[np.bool_] = users["gender"].to_numpy()[:, None] == items["gender"].to_numpy()
     return same
 
@@ -155,7 +162,7 @@ def _standardized(values: FloatArray) -> FloatArray:
     return standard
 
 
-def _codes(values: pl.Series) -> IntArray:
+def _codes(values: pd.Series) -> IntArray:
     return np.unique(values.to_numpy(), return_inverse=True)[1]
 
 

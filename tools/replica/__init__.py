@@ -2,7 +2,7 @@
 
 A replica has the counts of the paper's Table 2 and the shape of the public data, but none of its
 content: items, names and texts are made up from ``words.toml``. The figures that were matched, for
-seed 0 (``python -m recsim_envs.replica.shape`` prints them again, and those of any prepared data)::
+seed 0 (``python -m tools.replica.shape`` prints them again, and those of any prepared data)::
 
     LFM                                              real     replica
     items (real: what is public of Table 2's)      12,448      18,297
@@ -31,7 +31,7 @@ here), and LFM's weak tie of genres across artists (10% of the moves to another 
 genre; 19% here).
 """
 
-from recsim_envs.replica.catalogues import generate_industry, generate_lfm
-from recsim_envs.replica.coat import generate_coat
+from tools.replica.catalogues import generate_industry, generate_lfm
+from tools.replica.coat import generate_coat
 
 __all__ = ["generate_coat", "generate_industry", "generate_lfm"]

@@ -11,12 +11,11 @@ from importlib import resources
 from typing import Any
 
 import numpy as np
-import polars as pl
-from numpy.typing import NDArray
+import pandas as pd
 
-from recsim_envs.dataset import DataError
+from recsim_envs.arrays import IntArray
+from recsim_envs.data.dataset import DataError
 
-IntArray = NDArray[np.int64]
 Pool = dict[str, list[str]]
 MAX_ROUNDS = 1000
 """How often alike phrases are drawn again; a dozen rounds are enough for the replicas."""
@@ -24,7 +23,7 @@ MAX_ROUNDS = 1000
 
 def load_words() -> dict[str, Any]:
     """Reads the word lists."""
-    file = resources.files("recsim_envs.replica").joinpath("words.toml")
+    file = resources.files("tools.replica").joinpath("words.toml")
     return tomllib.loads(file.read_text(encoding="utf-8"))
 
 
@@ -61,9 +60,8 @@ def phrases(
             slots = zip(pools[style[row]].items(), pick, strict=True)
             words = {slot: pool[k % len(pool)] for (slot, pool), k in slots}
             result[row] = patterns[pattern % len(patterns)].format(**words)
-        table = pl.DataFrame({"group": group, "phrase": result})
-        first = table.select(pl.struct("group", "phrase").is_first_distinct()).to_series()
-        missing = np.flatnonzero(~first.to_numpy())
+        table = pd.DataFrame({"group": group, "phrase": result})
+        missing = np.flatnonzero(table.duplicated())
         if not len(missing):
             return result
     raise DataError(

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from recsim_envs.dataset import Dataset
+from recsim_envs.data.dataset import Dataset
 
 
 def text_features(dataset: Dataset, dim: int = 64, seed: int = 0) -> NDArray[np.float32]:
@@ -23,7 +23,7 @@ def text_features(dataset: Dataset, dim: int = 64, seed: int = 0) -> NDArray[np.
     Returns:
         (n_items, dim), each row of length 1 (or 0 for an item without words).
     """
-    tfidf = TfidfVectorizer(sublinear_tf=True).fit_transform(dataset.items["text"].to_list())
+    tfidf = TfidfVectorizer(sublinear_tf=True).fit_transform(dataset.items["text"].tolist())
     rank = min(dim, tfidf.shape[1] - 1, tfidf.shape[0] - 1)
     vectors = TruncatedSVD(rank, random_state=seed).fit_transform(tfidf)  # (n_items, rank)
     norm = np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -1,0 +1,49 @@
+"""Checks of arguments that all packages share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from recsim_envs.arrays import IntArray
+
+
+def check_choice(argument: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raises ValueError, naming the argument, if ``value`` is not one of ``choices``."""
+    if value not in choices:
+        raise ValueError(f"{argument}={value!r} is unknown: use one of {choices}")
+
+
+def as_ids(argument: str, values: Any, shape: tuple[int, ...], limit: int) -> IntArray:
+    """Returns ``values`` as integers, having refused all that are not whole numbers in range.
+
+    Args:
+        argument: what the values are, for the message.
+        values: one number or an array of them.
+        shape: the only one that is accepted; () for one number.
+        limit: ids are ``0..limit - 1``.
+
+    Raises:
+        ValueError: for another shape, a float, a boolean, a string, or an id out of range.
+    """
+    ids = np.asarray(values)
+    if ids.dtype.kind not in "iu":
+        raise ValueError(
+            f"{argument}={values!r} is no integer ({ids.dtype}): give ids 0..{limit - 1}"
+        )
+    if ids.shape != shape:
+        wanted = "one number" if shape == () else f"shape {shape}"
+        raise ValueError(f"{argument}={values!r} has shape {ids.shape}: give {wanted}")
+    outside = (ids < 0) | (ids >= limit)
+    if outside.any():
+        raise ValueError(
+            f"{argument} {ids[outside].flat[0]} is out of range: ids are 0..{limit - 1}"
+        )
+    return ids.astype(np.int64)
+
+
+def check_whole(argument: str, value: Any) -> None:
+    """Raises ValueError, naming the argument, unless ``value`` is a whole number above 0."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{argument}={value!r} must be a whole number of at least 1")

@@ -1,0 +1,75 @@
+"""Where prepared data lives: the replicas inside the package, and what ``recsim prepare`` built.
+
+Both have the same layout, so that one loader serves both::
+
+    dataset.json, items.csv.gz, interactions.csv.gz, users.csv.gz (Coat)
+    card.json                       what was fitted, on what, how good it is
+    train.safetensors               sequences: reward model of the training split
+    test.safetensors                sequences: another seed, fitted on all sequences
+    test_disjoint.safetensors       sequences: fitted on the held-out sequences alone
+    ratings.safetensors             Coat: ``train`` (DeepFM) and ``test`` (completed) ratings
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+from recsim_envs.data.dataset import DataError, Dataset
+
+REPLICAS = Path(__file__).parents[1] / "replicas"
+
+
+def data_home() -> Path:
+    """Where prepared data lives: ``$RECSIM_DATA``, or the user's data folder."""
+    return Path(os.environ.get("RECSIM_DATA") or platformdirs.user_data_dir("recsim"))
+
+
+def prepared_names() -> list[str]:
+    """The names of all prepared data sets."""
+    return sorted(folder.parent.name for folder in data_home().glob("*/card.json"))
+
+
+def data_folder(data: str, replica: str) -> Path:
+    """Finds prepared data.
+
+    Args:
+        data: "replica", or the name given to ``recsim prepare``.
+        replica: which of the package's replicas "replica" stands for.
+
+    Raises:
+        DataError: if nothing was prepared under that name.
+    """
+    if data == "replica":
+        return REPLICAS / replica
+    folder = data_home() / data
+    if not (folder / "card.json").is_file():
+        known = ", ".join(repr(name) for name in ["replica", *prepared_names()])
+        raise DataError(
+            f"data={data!r} is not prepared in {data_home()}: use one of {known}, "
+            f"or build it with `recsim prepare {data} FOLDER`"
+        )
+    return folder
+
+
+def named_folder(name: str) -> Path:
+    """Finds prepared data by its name, a replica by "replica/industry" and so on.
+
+    Raises:
+        DataError: if there is none of that name.
+    """
+    kind, _, which = name.partition("/")
+    if kind != "replica":
+        return data_folder(name, "")
+    known = sorted(folder.parent.name for folder in REPLICAS.glob("*/card.json"))
+    if which not in known:
+        names = ", ".join(f"replica/{each}" for each in known)
+        raise DataError(f"data={name!r} is no replica: use one of {names}, or a prepared name")
+    return data_folder("replica", which)
+
+
+def load_data(name: str) -> Dataset:
+    """Loads the data set in :func:`named_folder`."""
+    return Dataset.load(named_folder(name))

@@ -1,0 +1,146 @@
+"""Fits a data set's reward models and writes the folder that the environments load."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file as save_arrays
+from safetensors.torch import save_file
+
+from recsim_envs.arrays import Float32Array, IntArray
+from recsim_envs.data.dataset import DataError, Dataset
+from recsim_envs.rewards.deepfm import fit_deepfm
+from recsim_envs.rewards.factorise import factorise
+from recsim_envs.rewards.ratings import RATING_RANGE, RATINGS_FILE, rating_rmse
+from recsim_envs.rewards.reward_model import (
+    evaluate_reward_model,
+    fit_reward_model,
+    load_reward_model,
+)
+
+
+def prepare(
+    dataset: Dataset,
+    folder: Path,
+    *,
+    truth: Float32Array | None = None,
+    seed: int = 0,
+    embedding_dim: int = 64,
+    max_epochs: int = 100,
+) -> dict[str, Any]:
+    """Fits a dataset's reward models and writes the folder, all or nothing.
+
+    A dataset with users and ratings becomes data for ``recsim/Coat-v0``, any other for the
+    environments of sequences.
+
+    Args:
+        dataset: the data.
+        folder: where to; replaced if it exists.
+        truth: (n_users, n_items) completed ratings, in 1..5; None completes them by matrix
+            factorisation of all ratings, rounded as the published matrix is. Ratings only.
+        seed: of the split and of everything fitted.
+        embedding_dim: d of the sequence models.
+        max_epochs: most passes over the sequences; a fit ends earlier when it stops improving.
+
+    Returns:
+        The model card, as written.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
+        build = Path(temporary) / "build"
+        dataset.save(build)
+        if dataset.users is not None and "rating" in dataset.interactions.columns:
+            figures = _prepare_ratings(dataset, build, truth, seed)
+        else:
+            figures = _prepare_sequences(dataset, build, seed, embedding_dim, max_epochs)
+        card = {
+            "data": repr(dataset),
+            "data_hash": dataset.hash,
+            "replica": dataset.replica,
+            "seed": seed,
+            "versions": {name: version(name) for name in ("torch", "numpy", "pandas")},
+            **figures,
+        }
+        (build / "card.json").write_text(json.dumps(card, indent=2) + "\n")
+        shutil.rmtree(folder, ignore_errors=True)
+        build.rename(folder)
+    return card
+
+
+def _prepare_sequences(
+    dataset: Dataset, folder: Path, seed: int, embedding_dim: int, max_epochs: int
+) -> dict[str, Any]:
+    def items_of(numbers: IntArray) -> list[IntArray]:
+        return [dataset.sequences[n] for n in numbers if len(dataset.sequences[n]) > 1]
+
+    # The last item of each held-out sequence is what the cards are measured on: nobody sees it.
+    measured = items_of(dataset.held_out)
+    seen_part = [sequence[:-1] for sequence in measured]
+    fits = {
+        "train": (items_of(dataset.train), seed),
+        "test": (items_of(dataset.train) + seen_part, seed + 1),
+        "test_disjoint": (seen_part, seed + 2),
+    }
+    models = {}
+    for name, (sequences, fit_seed) in fits.items():
+        model = fit_reward_model(
+            sequences,
+            dataset.n_items,
+            seed=fit_seed,
+            embedding_dim=embedding_dim,
+            max_epochs=max_epochs,
+            progress=f"reward model {name}",
+        )
+        # Half precision halves the files; what was stored is what is measured and used.
+        state = {key: value.half() for key, value in model.state_dict().items()}
+        save_file(state, folder / f"{name}.safetensors")
+        stored = load_reward_model(folder / f"{name}.safetensors")
+        models[name] = {
+            "fitted_on_sequences": len(sequences),
+            "seed": fit_seed,
+            "embedding_dim": embedding_dim,
+            "held_out_last_items": evaluate_reward_model(stored, measured),
+        }
+    return {"models": models}
+
+
+def _prepare_ratings(
+    dataset: Dataset, folder: Path, truth: Float32Array | None, seed: int
+) -> dict[str, Any]:
+    rated = dataset.interactions
+    if "split" not in rated.columns:
+        raise DataError(
+            "interactions has no column 'split': mark self-selected ratings 'train' and randomly "
+            "drawn ones 'test'"
+        )
+    train, test = (rated[rated["split"] == split] for split in ("train", "test"))
+    shape = (dataset.n_users, dataset.n_items)
+    completion = "given"
+    if truth is None:
+        completion = "matrix factorisation of all ratings, rounded"
+        truth = np.round(factorise(rated, shape, seed=seed))
+    if truth.shape != shape:
+        raise DataError(f"the completed ratings have shape {truth.shape}, not {shape}")
+    low, high = RATING_RANGE
+    if truth.min() < low or truth.max() > high:
+        raise DataError(
+            f"the completed ratings span {truth.min()}..{truth.max()}, not {low}..{high}"
+        )
+    deepfm = fit_deepfm(dataset, train, seed=seed)
+    constant = np.full(shape, train["rating"].mean(), dtype=np.float32)
+    save_arrays({"train": deepfm, "test": truth.astype(np.float32)}, folder / RATINGS_FILE)
+    return {
+        "completed_ratings": completion,
+        "rmse_on_random_ratings": {
+            "DeepFM, mean of 5 (the training reward)": rating_rmse(deepfm, test),
+            "matrix factorisation": rating_rmse(factorise(train, shape, seed=seed), test),
+            "constant (training mean)": rating_rmse(constant, test),
+            "completed ratings (the test reward)": rating_rmse(truth, test),
+        },
+    }

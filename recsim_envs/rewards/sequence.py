@@ -1,0 +1,150 @@
+"""The learned reward of LFM and Industry as an environment uses it: frozen weights, in NumPy.
+
+What an environment imports fits nothing and starts no threads, so that it can be made before or
+after a fork, in as many processes as a user likes. :mod:`recsim_envs.rewards.reward_model` is the
+same function in PyTorch, where it is fitted; a test holds the two to each other.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+from scipy.special import erf, expit
+
+from recsim_envs.arrays import Float32Array, FloatArray, IntArray
+from recsim_envs.data.dataset import DataError
+
+N_HEADS = 2
+EPSILON = 1e-5
+"""PyTorch's, in its layer norm."""
+
+
+class SequenceReward:
+    """The probability of a positive response to an item after a history, ``sigmoid(score)``.
+
+    The score of item a after history h is::
+
+        <encode(h), item_a> + sum over lags l of lag_weight[l] <neighbour_h[l], neighbour_a>
+            + bias_a + repeat_bias[l] if a stands in h, l being the lag of its newest place
+
+    Args:
+        weights: of a :class:`recsim_envs.rewards.reward_model.SequenceRewardModel`, by name, and
+            ``repeat_bias`` (H,): entry l - 1 is added for an item that stands at lag l, the newest
+            item of the history being at lag 1.
+    """
+
+    def __init__(self, weights: dict[str, Float32Array]) -> None:
+        self.weights = weights
+        self.item = weights["encoder.item_embedding.weight"]  # (n_items + 1, d)
+        self.position = weights["encoder.position_embedding.weight"]  # (H, d)
+        self.neighbour = weights["neighbour_embedding.weight"]  # (n_items + 1, D)
+        self.lag_weight = weights["lag_weight"]  # (H,), the newest item's last
+        self.bias = weights["item_bias.weight"][:, 0]  # (n_items + 1,)
+        self.repeat_bias = weights["repeat_bias"]  # (H,)
+        self.n_items = len(self.item) - 1
+        self.history_length = len(self.position)
+        self.n_layers = sum(name.endswith("attention_norm.weight") for name in weights)
+
+    @classmethod
+    def load(cls, file: Path) -> SequenceReward:
+        """Reads a file of ``recsim prepare``.
+
+        Raises:
+            DataError: if the folder holds no such file, or one of another version of recsim.
+        """
+        if not file.is_file():
+            raise DataError(
+                f"{file} is missing: this environment needs sequences, and {file.parent.name!r} "
+                "holds ratings"
+            )
+        weights = {name: values.astype(np.float32) for name, values in load_file(file).items()}
+        if "repeat_bias" not in weights:
+            raise DataError(
+                f"{file} is a reward model of an older version, which paid for repeats: prepare "
+                f"the data again with `recsim prepare {file.parent.name} SOURCE`"
+            )
+        return cls(weights)
+
+    def probability(self, histories: NDArray[np.integer], items: IntArray) -> FloatArray:
+        """Scores one item a history.
+
+        Args:
+            histories: (B, H) item ids, newest last, padded on the left with ``n_items``.
+            items: (B,) item ids.
+
+        Returns:
+            (B,) probabilities.
+        """
+        query, near = self._queries(histories)
+        score = (query * self.item[items]).sum(axis=1) + (near * self.neighbour[items]).sum(axis=1)
+        score += self.bias[items]
+        at = histories == items[:, None]  # (B, H)
+        newest = at[:, ::-1].argmax(axis=1)  # lag - 1
+        score += np.where(at.any(axis=1), self.repeat_bias[newest], 0.0)
+        return expit(score.astype(np.float64))
+
+    def probabilities(self, histories: NDArray[np.integer]) -> FloatArray:
+        """As :meth:`probability`, of the whole catalogue: (B, H) to (B, n_items)."""
+        query, near = self._queries(histories)
+        score = query @ self.item[:-1].T + near @ self.neighbour[:-1].T + self.bias[:-1]
+        rows = np.arange(len(histories))
+        repeat = np.zeros((len(histories), self.n_items + 1), dtype=np.float32)
+        for lag in range(self.history_length, 0, -1):  # newer places overwrite older ones
+            repeat[rows, histories[:, -lag]] = self.repeat_bias[lag - 1]
+        return expit((score + repeat[:, :-1]).astype(np.float64))
+
+    def _queries(self, histories: NDArray[np.integer]) -> tuple[Float32Array, Float32Array]:
+        """What the items' vectors are multiplied with: (B, d) and (B, D)."""
+        # Padding changes nothing, so the batch is cut to its longest history.
+        longest = max(1, int((histories != self.n_items).sum(axis=1).max(initial=0)))
+        histories = histories[:, self.history_length - longest :]
+        weight = self.lag_weight[self.history_length - longest :]  # (L,)
+        near = np.einsum("l,bld->bd", weight, self.neighbour[histories])  # padding's row is zero
+        return self._encode(histories), near
+
+    def _encode(self, histories: NDArray[np.integer]) -> Float32Array:
+        """The SASRec encoder: (B, L) to (B, d)."""
+        real = histories != self.n_items  # (B, L)
+        place = np.maximum(real.cumsum(axis=1) - 1, 0)  # counted from the session's start
+        x = self.item[histories] + self.position[place]  # (B, L, d)
+        length = histories.shape[1]
+        causal = np.tri(length, dtype=bool)
+        mask = (causal & real[:, None, :]) | np.eye(length, dtype=bool)  # (B, L, L)
+        hidden = np.where(mask, np.float32(0.0), np.float32(-np.inf))[:, None]  # (B, 1, L, L)
+        for layer in range(self.n_layers):
+            # Nothing reads the last block's other positions.
+            n_last = 1 if layer == self.n_layers - 1 else length
+            x = self._block(f"encoder.blocks.{layer}.", x, hidden[:, :, -n_last:])
+        return self._norm("encoder.norm.", x)[:, -1]
+
+    def _block(self, name: str, x: Float32Array, hidden: Float32Array) -> Float32Array:
+        batch, length, dim = x.shape
+        n_last = hidden.shape[2]
+        weight = self.weights[f"{name}query_key_value.weight"]
+        bias = self.weights[f"{name}query_key_value.bias"]
+        normed = self._norm(f"{name}attention_norm.", x)
+        heads = (batch, -1, N_HEADS, dim // N_HEADS)
+        query = (normed[:, -n_last:] @ weight[:dim].T + bias[:dim]).reshape(heads)
+        key = (normed @ weight[dim : 2 * dim].T + bias[dim : 2 * dim]).reshape(heads)
+        value = (normed @ weight[2 * dim :].T + bias[2 * dim :]).reshape(heads)
+        score = query.transpose(0, 2, 1, 3) @ key.transpose(0, 2, 3, 1)  # (B, heads, n_last, L)
+        score = score / np.float32(np.sqrt(dim // N_HEADS)) + hidden
+        score = np.exp(score - score.max(axis=-1, keepdims=True))
+        share = score / score.sum(axis=-1, keepdims=True)
+        attended = (share @ value.transpose(0, 2, 1, 3)).transpose(0, 2, 1, 3)
+        attended = attended.reshape(batch, n_last, dim)
+        x = x[:, -n_last:] + self._linear(f"{name}project.", attended)
+        inner = self._linear(f"{name}feed_forward.1.", self._norm(f"{name}feed_forward.0.", x))
+        inner = inner * np.float32(0.5) * (1 + erf(inner / np.float32(np.sqrt(2.0))))  # GELU
+        return x + self._linear(f"{name}feed_forward.4.", inner)
+
+    def _linear(self, name: str, x: Float32Array) -> Float32Array:
+        return x @ self.weights[f"{name}weight"].T + self.weights[f"{name}bias"]
+
+    def _norm(self, name: str, x: Float32Array) -> Float32Array:
+        centred = x - x.mean(axis=-1, keepdims=True)
+        scale = np.sqrt((centred**2).mean(axis=-1, keepdims=True) + np.float32(EPSILON))
+        return centred / scale * self.weights[f"{name}weight"] + self.weights[f"{name}bias"]

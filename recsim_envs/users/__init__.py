@@ -1,0 +1,1 @@
+"""Simulated users: what they answer, and when they leave."""
