@@ -38,7 +38,7 @@ def as_ids(argument: str, values: Any, shape: tuple[int, ...], limit: int | IntA
     outside = (ids < 0) | (ids >= limit)
     if outside.any():
         bad, most = ids[outside][0], np.broadcast_to(limit, shape)[outside][0] - 1
-        raise ValueError(f"{argument}: {bad} is out of range, ids are 0..{most}")
+        raise ValueError(f"{argument}={bad} is out of range: ids are 0..{most}")
     return ids.astype(np.int64)
 
 

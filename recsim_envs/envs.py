@@ -162,7 +162,7 @@ class RecommenderVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
     def _last_observations(self, done: BoolArray) -> NDArray[np.object_]:
         last = self.simulator.observe()
         final = np.full(self.num_envs, None, dtype=object)
-        for i in np.flatnonzero(done):
+        for i in np.flatnonzero(done).tolist():
             final[i] = _row(last, i)
         return final
 

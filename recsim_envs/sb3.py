@@ -64,10 +64,11 @@ class BatchedVecEnv(VecEnv):
         observations, infos = self.env.reset(seed=self._seeds[0], options=common or None)
         self.reset_infos = _per_user(infos, self.num_envs)
         if self._own_options:
-            for i in np.flatnonzero(self._options):
-                options = {**self._options[i], "reset_mask": np.arange(self.num_envs) == i}
-                observations, infos = self.env.reset(options=options)
-                self.reset_infos[i] = _per_user(infos, self.num_envs)[i]
+            for i, own in enumerate(self._options):
+                if own:
+                    options = {**own, "reset_mask": np.arange(self.num_envs) == i}
+                    observations, infos = self.env.reset(options=options)
+                    self.reset_infos[i] = _per_user(infos, self.num_envs)[i]
         self._reset_seeds()
         self._reset_options()
         self._own_options = False
