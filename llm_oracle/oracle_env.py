@@ -64,6 +64,7 @@ class LLMOracleVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
         self.single_action_space = gym.spaces.MultiDiscrete([self.n_items] * k)
         self.action_space = gym.vector.utils.batch_space(self.single_action_space, self.num_envs)
         self._observation: Observation | None = None
+        self._rng = np.random.default_rng()
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -73,6 +74,7 @@ class LLMOracleVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
         if options is not None and "reset_mask" in options:  # Gymnasium's own take it out
             mask = np.array(options["reset_mask"])
         self._observation, infos = self.env.reset(seed=seed, options=options)
+        self._rng = _seeded(seed, self._rng)
         items = np.full(self.num_envs, self.n_items)
         return self._observation, infos | _chosen(items, np.full(self.num_envs, NONE), mask)
 
@@ -90,7 +92,7 @@ class LLMOracleVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
         if self._observation is None:
             raise gym.error.ResetNeeded("there are no sessions yet: call reset()")
         slates = as_ids("actions", actions, (self.num_envs, self.k), self.n_items)
-        picks, items = _choose(self.judge, self._observation, slates, self.np_random)
+        picks, items = _choose(self.judge, self._observation, slates, self._rng)
         observation, rewards, terminated, truncated, infos = self.env.step(items)
         self._observation = observation
         if self.reward == "judge":
@@ -142,12 +144,14 @@ class LLMOracleEnv(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorA
         self.judge, self.k, self.reward = judge, k, reward
         self.action_space = gym.spaces.MultiDiscrete([self.n_items] * k)
         self._observation: Observation | None = None
+        self._rng = np.random.default_rng()
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Resets the inner environment, which reads ``seed`` and ``options``."""
         observation, info = self.env.reset(seed=seed, options=options)
+        self._rng = _seeded(seed, self._rng)
         self._observation = _batch_of_one(observation)
         return observation, info | {"item": self.n_items, "pick": NONE}
 
@@ -161,7 +165,7 @@ class LLMOracleEnv(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorA
         if self._observation is None:
             raise gym.error.ResetNeeded("there is no session: call reset() for a new user")
         slate = as_ids("action", action, (self.k,), self.n_items)[None]
-        picks, items = _choose(self.judge, self._observation, slate, self.np_random)
+        picks, items = _choose(self.judge, self._observation, slate, self._rng)
         observation, reward, terminated, truncated, info = self.env.step(items[0])
         self._observation = None if terminated or truncated else _batch_of_one(observation)
         if self.reward == "judge":
@@ -182,6 +186,7 @@ def _get_state(env: LLMOracleVectorEnv | LLMOracleEnv) -> State:
     return {
         "settings": _settings(env),
         "observation": deepcopy(env._observation),
+        "rng": env._rng.bit_generator.state,
         "env": get_state(env.env),
     }
 
@@ -190,6 +195,7 @@ def _set_state(env: LLMOracleVectorEnv | LLMOracleEnv, state: State) -> None:
     check_settings(state["settings"], _settings(env), f"this {type(env).__name__}")
     set_state(env.env, state["env"])
     env._observation = deepcopy(state["observation"])
+    env._rng.bit_generator.state = state["rng"]
 
 
 def _settings(env: LLMOracleVectorEnv | LLMOracleEnv) -> State:
@@ -210,6 +216,12 @@ def _choose(
     at_random = rng.integers(slates.shape[1], size=len(picks))
     shown = np.where(picks >= 0, picks, at_random)
     return picks, slates[np.arange(len(slates)), shown]
+
+
+def _seeded(seed: int | None, rng: np.random.Generator) -> np.random.Generator:
+    """The generator after a reset: Gymnasium's vector environments share none with a wrapper."""
+    # The second number sets its stream apart from the inner environment's of the same seed.
+    return rng if seed is None else np.random.default_rng((seed, 1))
 
 
 def _chosen(items: IntArray, picks: IntArray, mask: BoolArray) -> dict[str, Any]:
