@@ -28,9 +28,13 @@ def as_ids(argument: str, values: Any, shape: tuple[int, ...], limit: int | IntA
         ValueError: for another shape, a float, a boolean, a string, or an id out of range.
     """
     ids = np.asarray(values)
-    if ids.dtype.kind not in "iu":
+    kind = str(ids.dtype)
+    if isinstance(values, list | tuple):  # NumPy reads [3, True] as two integers
+        each = np.asarray(values, dtype=object).flat
+        kind = "bool" if any(isinstance(value, bool) for value in each) else kind
+    if ids.dtype.kind not in "iu" or kind == "bool":
         raise ValueError(
-            f"{argument}={values!r} is no integer ({ids.dtype}): give ids 0..{np.max(limit) - 1}"
+            f"{argument}={values!r} is no integer ({kind}): give ids 0..{np.max(limit) - 1}"
         )
     if ids.shape != shape:
         wanted = "one number" if shape == () else f"shape {shape}"
