@@ -103,8 +103,11 @@ class RecommenderVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             ValueError: for anything but (N,) integers within the catalogue; nothing has changed.
         """
         if self._needs_reset.any():
-            rows = np.flatnonzero(self._needs_reset).tolist()
-            raise gym.error.ResetNeeded(f"environments {rows} have no session: call reset()")
+            rows = np.flatnonzero(self._needs_reset)
+            raise gym.error.ResetNeeded(
+                f"{len(rows)} of {self.num_envs} users have no session, the first is user "
+                f"{rows[0]}: call reset()"
+            )
         items = as_ids("actions", actions, (self.num_envs,), self.dataset.n_items)
         kept = self._replace_pending()
         reward, terminated, truncated, terms = self.simulator.step(items, self.np_random)
