@@ -27,7 +27,10 @@ def as_ids(argument: str, values: Any, shape: tuple[int, ...], limit: int | IntA
     Raises:
         ValueError: for another shape, a float, a boolean, a string, or an id out of range.
     """
-    ids = np.asarray(values)
+    try:
+        ids = np.asarray(values)
+    except ValueError as error:  # rows of different lengths
+        raise ValueError(f"{argument}={values!r} is no array: give shape {shape}") from error
     kind = str(ids.dtype)
     if isinstance(values, list | tuple):  # NumPy reads [3, True] as two integers
         each = np.asarray(values, dtype=object).flat

@@ -66,7 +66,7 @@ def test_sb3_makes_the_ids_by_their_names(env_id):
     policy = "MultiInputPolicy" if is_dict else "MlpPolicy"
     PPO(policy, env_id, n_steps=8, batch_size=8, n_epochs=1).learn(8)
     A2C(policy, env_id).learn(5)
-    IALP("SASRecPolicy", env_id)
+    IALP("SASRecPolicy", env_id).learn(2)
     env = make_vec_env(env_id, n_envs=2)
     env.reset()
     env.step([0, 1])
@@ -319,7 +319,7 @@ def test_a_bad_action_changes_nothing(env_id, arguments, how):
     env.reset()
     before, asked = states_of(env, how), judge.calls
     for action in bad_actions(shape, judge.n_items):
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match="action"):
             env.step(action)
         assert states_of(env, how) == before, action
     assert judge.calls == asked
