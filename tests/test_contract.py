@@ -160,7 +160,7 @@ def test_environments_are_made_in_other_processes_after_one_was_made_here(scenar
             start_new_session=True,  # so that children that hang are ended too
         )
         try:
-            code = process.wait(timeout=60)
+            code = process.wait(timeout=120)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
