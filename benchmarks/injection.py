@@ -36,7 +36,7 @@ from llm_oracle.prompts import LABELS, sanitize
 from llm_oracle.transformers_judge import TransformersJudge
 from recsim_envs.arrays import IntArray
 from recsim_envs.data.dataset import Dataset
-from recsim_envs.rewards.prepare import load_data
+from recsim_envs.data.store import load_data
 
 
 @dataclass(frozen=True)

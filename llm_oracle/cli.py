@@ -19,7 +19,7 @@ from llm_oracle.cache import cache_stats, prune_verdicts, read_verdicts
 from llm_oracle.language_judge import Quantization
 from recsim_envs.cli import list_command, prepare_command
 from recsim_envs.data.dataset import DataError
-from recsim_envs.rewards.prepare import load_data
+from recsim_envs.data.store import load_data
 
 DAY = 24 * 3600
 

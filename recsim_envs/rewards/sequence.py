@@ -18,6 +18,8 @@ from recsim_envs.arrays import Float32Array, FloatArray, IntArray
 from recsim_envs.data.dataset import DataError
 
 N_HEADS = 2
+BATCH = 1024
+"""Histories scored at once where there are many, so that memory stays small."""
 EPSILON = 1e-5
 """PyTorch's, in its layer norm."""
 
@@ -27,7 +29,7 @@ class SequenceReward:
 
     The score of item a after history h is::
 
-        <encode(h), item_a> + sum over lags l of lag_weight[l] <neighbour_h[l], neighbour_a>
+        <encode(h), item_a> + sum over lags l of lag_weight[l] <similar_h[l], similar_a>
             + bias_a + repeat_bias[l] if a stands in h, l being the lag of its newest place
 
     Args:
@@ -40,8 +42,8 @@ class SequenceReward:
         self.weights = weights
         self.item = weights["encoder.item_embedding.weight"]  # (n_items + 1, d)
         self.position = weights["encoder.position_embedding.weight"]  # (H, d)
-        self.neighbour = weights["neighbour_embedding.weight"]  # (n_items + 1, D)
-        self.lag_weight = weights["lag_weight"]  # (H,), the newest item's last
+        self.similarity = weights["similarity_embedding.weight"]  # (n_items + 1, D)
+        self.lag_weight = weights["lag_weight"]  # (H,), the newest item's first
         self.bias = weights["item_bias.weight"][:, 0]  # (n_items + 1,)
         self.repeat_bias = weights["repeat_bias"]  # (H,)
         self.n_items = len(self.item) - 1
@@ -79,17 +81,28 @@ class SequenceReward:
             (B,) probabilities.
         """
         query, near = self._queries(histories)
-        score = (query * self.item[items]).sum(axis=1) + (near * self.neighbour[items]).sum(axis=1)
+        score = (query * self.item[items]).sum(axis=1) + (near * self.similarity[items]).sum(axis=1)
         score += self.bias[items]
         at = histories == items[:, None]  # (B, H)
         newest = at[:, ::-1].argmax(axis=1)  # lag - 1
         score += np.where(at.any(axis=1), self.repeat_bias[newest], 0.0)
         return expit(score.astype(np.float64))
 
+    def scores_of(self, histories: NDArray[np.integer], items: IntArray) -> FloatArray:
+        """Scores K items a history, without ``repeat_bias``: (B, H) and (B, K) to (B, K)."""
+        scores = [np.empty((0, items.shape[1]))]
+        for first in range(0, len(histories), BATCH):
+            batch = slice(first, first + BATCH)
+            query, near = self._queries(histories[batch])
+            found = np.einsum("bd,bkd->bk", query, self.item[items[batch]])
+            found += np.einsum("bd,bkd->bk", near, self.similarity[items[batch]])
+            scores.append(found + self.bias[items[batch]])
+        return np.concatenate(scores).astype(np.float64)
+
     def probabilities(self, histories: NDArray[np.integer]) -> FloatArray:
         """As :meth:`probability`, of the whole catalogue: (B, H) to (B, n_items)."""
         query, near = self._queries(histories)
-        score = query @ self.item[:-1].T + near @ self.neighbour[:-1].T + self.bias[:-1]
+        score = query @ self.item[:-1].T + near @ self.similarity[:-1].T + self.bias[:-1]
         rows = np.arange(len(histories))
         repeat = np.zeros((len(histories), self.n_items + 1), dtype=np.float32)
         for lag in range(self.history_length, 0, -1):  # newer places overwrite older ones
@@ -101,8 +114,8 @@ class SequenceReward:
         # Padding changes nothing, so the batch is cut to its longest history.
         longest = max(1, int((histories != self.n_items).sum(axis=1).max(initial=0)))
         histories = histories[:, self.history_length - longest :]
-        weight = self.lag_weight[self.history_length - longest :]  # (L,)
-        near = np.einsum("l,bld->bd", weight, self.neighbour[histories])  # padding's row is zero
+        weight = self.lag_weight[longest - 1 :: -1]  # (L,), as the items: newest last
+        near = np.einsum("l,bld->bd", weight, self.similarity[histories])  # padding's row is zero
         return self._encode(histories), near
 
     def _encode(self, histories: NDArray[np.integer]) -> Float32Array:
