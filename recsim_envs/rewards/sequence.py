@@ -8,16 +8,20 @@ same function in PyTorch, where it is fitted; a test holds the two to each other
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save
 from scipy.special import erf, expit
 
 from recsim_envs.arrays import Float32Array, FloatArray, IntArray
 from recsim_envs.data.dataset import DataError
+from recsim_envs.files import write_whole
 
 N_HEADS = 2
+TABLES = ("encoder.item_embedding.weight", "similarity_embedding.weight")
+STEP = ".step"
 BATCH = 1024
 """Histories scored at once where there are many, so that memory stays small."""
 EPSILON = 1e-5
@@ -62,13 +66,29 @@ class SequenceReward:
                 f"{file} is missing: this environment needs sequences, and {file.parent.name!r} "
                 "holds ratings"
             )
-        weights = {name: values.astype(np.float32) for name, values in load_file(file).items()}
-        if "repeat_bias" not in weights:
+        stored = {name: values.astype(np.float32) for name, values in load_file(file).items()}
+        if "repeat_bias" not in stored:
             raise DataError(
                 f"{file} is a reward model of an older version, which paid for repeats: prepare "
                 f"the data again with `recsim prepare {file.parent.name} SOURCE`"
             )
-        return cls(weights)
+        steps = {name: stored.pop(f"{name}{STEP}") for name in TABLES}
+        return cls(stored | {name: stored[name] * step for name, step in steps.items()})
+
+    def save(self, file: Path) -> None:
+        """Writes the weights: items' vectors as bytes, each with its own step, the rest as halves.
+
+        A file is a quarter of its size in memory; rounding moves a score by about a hundredth.
+        """
+        stored: dict[str, NDArray[Any]] = {
+            name: values.astype(np.float16) for name, values in self.weights.items()
+        }
+        for name in TABLES:
+            table = self.weights[name]
+            step = (np.abs(table).max(axis=1, keepdims=True) / 127).astype(np.float16)  # (n + 1, 1)
+            bytes_of = np.rint(table / np.where(step > 0, step, 1).astype(np.float32))
+            stored[name], stored[f"{name}{STEP}"] = bytes_of.clip(-127, 127).astype(np.int8), step
+        write_whole(file, save(stored))
 
     def probability(self, histories: NDArray[np.integer], items: IntArray) -> FloatArray:
         """Scores one item a history.
