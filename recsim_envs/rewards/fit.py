@@ -22,9 +22,8 @@ from recsim_envs.arrays import Float32Array, IntArray
 from recsim_envs.rewards.evaluate import N_NEGATIVES
 from recsim_envs.rewards.reward_model import SIMILARITY_DIM, SequenceRewardModel
 
-LEAST_STEPS = 40
-"""Of a pass: small data is gone through several times before the validation, else the fit would end
-after a handful of steps."""
+LEAST_STEPS = 20
+"""Of a pass: small data has smaller batches, else it would be judged after every step or two."""
 
 
 class Windows(TypedDict):
@@ -67,7 +66,7 @@ def fit_reward_model(
     similarity_dim: int = SIMILARITY_DIM,
     n_negatives: int = 512,
     max_epochs: int = 50,
-    patience: int = 2,
+    patience: int = 3,
     batch_size: int = 128,
     learning_rate: float = 2e-3,
     weight_decay: float = 1e-2,
@@ -92,7 +91,7 @@ def fit_reward_model(
             base rate of the probabilities does not depend on it: see :func:`_loss`.
         max_epochs: most passes over the data (5 to 10 are usual).
         patience: passes without a new lowest validation loss after which the fit ends.
-        batch_size: windows a step (not given).
+        batch_size: windows a step (not given); at most a twentieth of them.
         learning_rate: AdamW's (not given; measured).
         weight_decay: AdamW's (not given).
         progress: the progress bar's label.
@@ -113,7 +112,7 @@ def fit_reward_model(
         windows = cut_windows([sequences[i] for i in kept], n_items, history_length)
         validation = cut_windows([sequences[i] for i in aside], n_items, history_length)
         n_windows = len(windows["history"])
-        n_rounds = math.ceil(LEAST_STEPS * batch_size / n_windows)
+        batch_size = min(batch_size, math.ceil(n_windows / LEAST_STEPS))
         n_shared = min(n_negatives, n_items)
         optimizer = torch.optim.AdamW(
             model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True
@@ -122,8 +121,7 @@ def fit_reward_model(
         bar = trange(max_epochs, desc=progress, unit="epoch")
         for epoch in bar:
             model.train()
-            order = torch.cat([torch.randperm(n_windows) for _ in range(n_rounds)])
-            for batch in order.split(batch_size):
+            for batch in torch.randperm(n_windows).split(batch_size):
                 loss = _loss(model, windows["history"][batch], windows["target"][batch], n_shared)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
@@ -149,12 +147,20 @@ def _loss(model: SequenceRewardModel, history: Tensor, target: Tensor, n_shared:
     With K negatives the best logit is log(p(a|h) n / K), so ``score - log(K / N_NEGATIVES)`` is
     trained on K, and ``sigmoid(score)`` has the base rate of ``N_NEGATIVES``: many negatives teach
     the ranking, and the probabilities stay those of few.
+
+    What a user has had is neither true nor false here: how often it is taken again is solved for
+    afterwards, see :mod:`recsim_envs.rewards.repeats`.
     """
     n_items = model.encoder.n_items
-    queries = model.prefix_queries(history)[target != n_items]  # (P, d + D)
-    positive = target[target != n_items]  # (P,)
+    causal = torch.ones(history.shape[1], history.shape[1], dtype=torch.bool).tril()
+    again = ((target[:, :, None] == history[:, None, :]) & causal).any(dim=2)  # (B, H)
+    asked = (target != n_items) & ~again  # P of them
+    queries = model.prefix_queries(history)[asked]  # (P, d + D)
+    positive = target[asked]  # (P,)
     negative = torch.randint(n_items, (n_shared,))
+    had = ((history[:, :, None] == negative).cumsum(dim=1) > 0)[asked]  # (P, K)
     shift = math.log(n_shared / N_NEGATIVES)
     of_positive = model.logits(queries, positive[:, None])[:, 0] - shift  # (P,)
     of_negative = model.shared_logits(queries, negative) - shift  # (P, K)
-    return (F.softplus(-of_positive) + F.softplus(of_negative).sum(dim=1)).mean()
+    lost = F.softplus(of_negative).masked_fill(had, 0.0).sum(dim=1)  # (P,)
+    return (F.softplus(-of_positive) + lost).mean()

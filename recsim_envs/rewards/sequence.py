@@ -36,6 +36,8 @@ class SequenceReward:
         <encode(h), item_a> + sum over lags l of lag_weight[l] <similar_h[l], similar_a>
             + bias_a + repeat_bias[l] if a stands in h, l being the lag of its newest place
 
+    An item is not similar to itself: the lags at which h holds a are left out of the sum.
+
     Args:
         weights: of a :class:`recsim_envs.rewards.reward_model.SequenceRewardModel`, by name, and
             ``repeat_bias`` (H,): entry l - 1 is added for an item that stands at lag l, the newest
@@ -48,6 +50,7 @@ class SequenceReward:
         self.position = weights["encoder.position_embedding.weight"]  # (H, d)
         self.similarity = weights["similarity_embedding.weight"]  # (n_items + 1, D)
         self.lag_weight = weights["lag_weight"]  # (H,), the newest item's first
+        self.length = (self.similarity**2).sum(axis=1)  # (n_items + 1,), squared
         self.bias = weights["item_bias.weight"][:, 0]  # (n_items + 1,)
         self.repeat_bias = weights["repeat_bias"]  # (H,)
         self.n_items = len(self.item) - 1
@@ -104,30 +107,38 @@ class SequenceReward:
         score = (query * self.item[items]).sum(axis=1) + (near * self.similarity[items]).sum(axis=1)
         score += self.bias[items]
         at = histories == items[:, None]  # (B, H)
+        score -= at @ self.lag_weight[::-1] * self.length[items]
         newest = at[:, ::-1].argmax(axis=1)  # lag - 1
         score += np.where(at.any(axis=1), self.repeat_bias[newest], 0.0)
         return expit(score.astype(np.float64))
 
     def scores_of(self, histories: NDArray[np.integer], items: IntArray) -> FloatArray:
         """Scores K items a history, without ``repeat_bias``: (B, H) and (B, K) to (B, K)."""
+        own = self.lag_weight[::-1]  # (H,), as the items: newest last
         scores = [np.empty((0, items.shape[1]))]
         for first in range(0, len(histories), BATCH):
             batch = slice(first, first + BATCH)
             query, near = self._queries(histories[batch])
             found = np.einsum("bd,bkd->bk", query, self.item[items[batch]])
             found += np.einsum("bd,bkd->bk", near, self.similarity[items[batch]])
+            at = items[batch, :, None] == histories[batch, None, :]  # (B, K, H)
+            found -= at @ own * self.length[items[batch]]
             scores.append(found + self.bias[items[batch]])
         return np.concatenate(scores).astype(np.float64)
 
     def probabilities(self, histories: NDArray[np.integer]) -> FloatArray:
         """As :meth:`probability`, of the whole catalogue: (B, H) to (B, n_items)."""
         query, near = self._queries(histories)
-        score = query @ self.item[:-1].T + near @ self.similarity[:-1].T + self.bias[:-1]
+        score = np.zeros((len(histories), self.n_items + 1), dtype=np.float32)
+        score[:, :-1] = query @ self.item[:-1].T + near @ self.similarity[:-1].T + self.bias[:-1]
         rows = np.arange(len(histories))
-        repeat = np.zeros((len(histories), self.n_items + 1), dtype=np.float32)
-        for lag in range(self.history_length, 0, -1):  # newer places overwrite older ones
-            repeat[rows, histories[:, -lag]] = self.repeat_bias[lag - 1]
-        return expit((score + repeat[:, :-1]).astype(np.float64))
+        newer = np.zeros(score.shape, dtype=bool)
+        for lag in range(1, self.history_length + 1):
+            item = histories[:, -lag]
+            score[rows, item] -= self.lag_weight[lag - 1] * self.length[item]
+            score[rows, item] += np.where(newer[rows, item], 0.0, self.repeat_bias[lag - 1])
+            newer[rows, item] = True
+        return expit(score[:, :-1].astype(np.float64))
 
     def _queries(self, histories: NDArray[np.integer]) -> tuple[Float32Array, Float32Array]:
         """What the items' vectors are multiplied with: (B, d) and (B, D)."""
