@@ -1,0 +1,117 @@
+"""Section "head room": how much of the oracle's Return is personal, and how much needs planning."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recsim_envs.arrays import FloatArray, IntArray
+from recsim_envs.envs import RecommenderVectorEnv
+from recsim_envs.report.figures import Figure, Section, mean_of
+from recsim_envs.report.lists import fixed
+from recsim_envs.report.play import Sessions, joined, play, rounds_of
+from recsim_envs.report.policies import ORACLE, oracle_policy, oracle_values
+from recsim_envs.report.subject import Subject
+from recsim_envs.report.wins import Played, users_of
+from recsim_envs.users.simulator import Simulator
+
+WIDTH = 8
+"""Plans that the look-ahead follows at once."""
+PLANNED_USERS = 96
+BEST_LIST = "best fixed list"
+
+
+def head_room_section(subject: Subject, played: dict[str, Played], seed: int) -> Section:
+    """Measures both head rooms.
+
+    Args:
+        subject: the simulators.
+        played: the reference policies' sessions under each history.
+        seed: of the users.
+    """
+    rows = []
+    for history, of_policy in played.items():
+        oracle, best_list = of_policy[ORACLE], of_policy[BEST_LIST]
+        n, rounds = rounds_of(len(oracle.reward))
+        shuffled = play_others_lists(subject, n, history, seed, rounds)
+        gaps = {
+            "personal: oracle less best fixed list": mean_of(oracle.reward - best_list.reward),
+            "the same, the oracle's lists shuffled among users": mean_of(
+                shuffled.reward - best_list.reward
+            ),
+        }
+        rows += [_row(history, name, gap, oracle) for name, gap in gaps.items()]
+    # Under "accepted" what the user will answer is random, and no plan survives it.
+    planning = look_ahead_gain(subject, seed)
+    name = f"planning: best of {WIDTH} plans less the myopic oracle"
+    rows.append(_row("shown", name, mean_of(planning), played["shown"][ORACLE]))
+    question = "What is there to gain by knowing the user, and by thinking ahead?"
+    return Section("head room", question, rows)
+
+
+def _row(history: str, name: str, gap: Figure, oracle: Sessions) -> dict[str, Figure | float | str]:
+    share = gap.value / float(oracle.reward.mean())
+    return {"history": history, "head room": name, "Return": gap, "share of the oracle": share}
+
+
+def play_others_lists(
+    subject: Subject, n: int, history: str, seed: int, rounds: int
+) -> Sessions:
+    """Shows each user what the oracle chose for another one of the same round.
+
+    What is good for everyone is kept (popular items, lists coherent in themselves); what was meant
+    for the user is lost.
+
+    Args:
+        subject: the simulators.
+        n: users a round.
+        history: which items enter the users' histories.
+        seed: of the first round's users.
+        rounds: how often n users come.
+    """
+    parts = []
+    for number in range(rounds):
+        env = users_of(subject, n, history)
+        lists = oracle_lists(env, seed + number)
+        # One place further: nobody keeps the own list.
+        others, simulator = np.roll(lists, 1, axis=0), env.simulator
+        rows = np.arange(n)
+        act = lambda _, o=others, s=simulator: o[rows, s.steps]  # noqa: E731
+        parts.append(play(env, act, seed + number))
+    return joined(parts)
+
+
+def oracle_lists(env: RecommenderVectorEnv, seed: int) -> IntArray:
+    """What the myopic oracle shows to each user up to the length cap, (N, max_steps).
+
+    Users who would leave are kept, so that each list is whole.
+    """
+    simulator, act = env.simulator, oracle_policy(env)
+    lists = np.zeros((env.num_envs, simulator.max_steps), dtype=np.int64)
+    observations, _ = env.reset(seed=seed)
+    leaves, simulator.leaves = simulator.leaves, False
+    for step in range(simulator.max_steps):
+        lists[:, step] = act(observations)
+        observations, *_ = env.step(lists[:, step])
+    simulator.leaves = leaves
+    return lists
+
+
+def look_ahead_gain(subject: Subject, seed: int, users: int = PLANNED_USERS) -> FloatArray:
+    """What planning adds to each user's Return, (users,).
+
+    A beam search over the whole session keeps the ``WIDTH`` plans of highest Return so far; with
+    one plan it is the myopic oracle. It finds a lower bound of what the best plan would gain.
+    """
+    at_once = 256 // WIDTH
+    gains = []
+    for first in range(0, users, at_once):
+        n = min(at_once, users - first)
+        wide = users_of(subject, n * WIDTH, "shown").simulator
+        narrow = users_of(subject, n, "shown").simulator
+        wide_return, narrow_return = (
+            beam_search(simulator, width, np.random.default_rng(seed + first))
+            for simulator, width in ((wide, WIDTH), (narrow, 1))
+        )
+        # A plan is only taken where it is better than none.
+        gains.append(np.maximum(wide_return - narrow_return, 0.0))
+    return np.concatenate(gains)
