@@ -106,12 +106,48 @@ def look_ahead_gain(subject: Subject, seed: int, users: int = PLANNED_USERS) -> 
     gains = []
     for first in range(0, users, at_once):
         n = min(at_once, users - first)
-        wide = users_of(subject, n * WIDTH, "shown").simulator
         narrow = users_of(subject, n, "shown").simulator
-        wide_return, narrow_return = (
-            beam_search(simulator, width, np.random.default_rng(seed + first))
-            for simulator, width in ((wide, WIDTH), (narrow, 1))
-        )
-        # A plan is only taken where it is better than none.
-        gains.append(np.maximum(wide_return - narrow_return, 0.0))
+        narrow.reset(np.ones(n, dtype=bool), np.random.default_rng(seed + first))
+        wide = users_of(subject, n * WIDTH, "shown").simulator
+        for name, values in wide.arrays().items():
+            values[:] = np.repeat(narrow.arrays()[name], WIDTH, axis=0)
+        # The myopic plan is one of those to choose from.
+        gains.append(np.maximum(beam_search(wide, WIDTH) - beam_search(narrow, 1), 0.0))
     return np.concatenate(gains)
+
+
+def beam_search(simulator: Simulator, width: int) -> FloatArray:
+    """Finds plans of high Return where rewards are not random.
+
+    Args:
+        simulator: N * width rows, the ``width`` rows of each user alike.
+        width: plans that are followed at once.
+
+    Returns:
+        (N,) the Return of each user's best plan.
+    """
+    n, rng = simulator.n // width, np.random.default_rng(0)
+    branches = min(width, simulator.dataset.n_items)
+    total = np.zeros((n, width))  # of each plan so far
+    total[:, 1:] = -np.inf  # one row each is enough to begin with
+    playing = np.ones((n, width), dtype=bool)
+    for _ in range(simulator.max_steps):
+        value = oracle_values(simulator)  # (N * width, n_items)
+        items = np.argpartition(-value, branches - 1, axis=1)[:, :branches]
+        gain = np.take_along_axis(value, items, axis=1).reshape(n, width, branches)
+        ended = np.where(np.arange(branches) == 0, 0.0, -np.inf)  # goes on as one plan
+        gain = np.where(playing[:, :, None], gain, ended)
+        rank = (total[:, :, None] + gain).reshape(n, -1)
+        kept = np.argsort(-rank, axis=1, kind="stable")[:, :width]  # (N, width)
+        plan = kept // branches
+        rows = (np.arange(n)[:, None] * width + plan).ravel()
+        chosen = np.take_along_axis(items.reshape(n, -1), kept, axis=1).ravel()
+        for values in simulator.arrays().values():
+            values[:] = values[rows]
+        reward, terminated, truncated, _ = simulator.step(chosen, rng)
+        playing = np.take_along_axis(playing, plan, axis=1)
+        total = np.take_along_axis(total, plan, axis=1)
+        total += np.where(playing, reward.reshape(n, width), 0.0)
+        playing &= ~(terminated | truncated).reshape(n, width)
+    best: FloatArray = total.max(axis=1)
+    return best
