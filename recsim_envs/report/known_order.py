@@ -33,9 +33,9 @@ def mean_rewards(subject: SessionSubject, sessions: int, seed: int) -> dict[str,
     """Plays four sequences of known order to the users of held-out sequences.
 
     A session starts with the first item of a held-out sequence. It is shown the sequence's further
-    items; the most popular ones; the further items of another held-out sequence; the least popular
-    ones. All four run for as many steps as the sequence has further items, at most to the length
-    cap; nobody leaves; none shows an item of the session twice.
+    items; the most popular ones; as many of the held-out sequences' items, shuffled among all
+    sequences and places; the least popular ones. All four run for as many steps as the sequence has
+    further items, at most to the length cap; nobody leaves.
 
     Args:
         subject: the simulators; the test split's reward model answers.
@@ -54,12 +54,12 @@ def mean_rewards(subject: SessionSubject, sessions: int, seed: int) -> dict[str,
     own = padded([sequence[1:] for sequence in sequences], length, dataset.n_items)
     real = own < dataset.n_items  # (S, length)
     ranking = np.argsort(-dataset.popularity, kind="stable")
-    # One place further: nobody keeps the own sequence. Short ones begin again.
-    others = np.stack([np.resize(sequence[1:], length) for sequence in sequences])
+    shuffled = np.zeros_like(own)
+    shuffled[real] = rng.permutation(own[real])
     lists = {
         ORDER[0]: np.where(real, own, 0),
         ORDER[1]: np.tile(ranking[:length], (len(numbers), 1)),
-        ORDER[2]: np.roll(others, 1, axis=0),
+        ORDER[2]: shuffled,
         ORDER[3]: np.tile(ranking[::-1][:length], (len(numbers), 1)),
     }
     return {name: _play(subject, numbers, items, real, seed) for name, items in lists.items()}
