@@ -81,7 +81,11 @@ def test_numpy_and_torch_are_one_function():
         histories[row, length - size :] = rng.integers(n_items, size=size)
     histories[0] = n_items  # a user who had nothing yet
     with torch.no_grad():
-        expected = model.scores(torch.from_numpy(histories)).double().numpy()
+        expected = (
+            model.shared_logits(model.query(torch.from_numpy(histories)), torch.arange(n_items))
+            .double()
+            .numpy()
+        )
         vectors = model.similarity_embedding.weight.numpy()
         for row, history in enumerate(histories):  # no item is similar to itself
             for lag, item in enumerate(history[::-1][: (history < n_items).sum()]):
@@ -104,6 +108,17 @@ def test_numpy_and_torch_are_one_function():
     assert reward.probabilities(short) == pytest.approx(
         probability[(histories < n_items).sum(axis=1) <= 4], abs=1e-5
     )
+
+
+def test_rescaling_is_exact():
+    torch.manual_seed(0)
+    model = SequenceRewardModel(9, 5, embedding_dim=8, similarity_dim=4).eval()
+    histories = torch.tensor([[3, 1, 4, 1, 5], [9, 9, 9, 2, 6]])
+    with torch.no_grad():
+        before = model.shared_logits(model.query(histories), torch.arange(9))
+        model.rescale(0.7, -1.5)
+        after = model.shared_logits(model.query(histories), torch.arange(9))
+    assert torch.allclose(after, 0.7 * before - 1.5, atol=1e-5)
 
 
 def test_prefixes_in_training_are_histories_in_use():
