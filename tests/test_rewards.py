@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from recsim_envs.data.dataset import DataError, Dataset
 from recsim_envs.data.tables import from_frame
 from recsim_envs.data.text import text_features
 from recsim_envs.rewards.baselines import baseline_figures, item_knn_scores, item_similarity
+from recsim_envs.rewards.card import print_card
 from recsim_envs.rewards.evaluate import (
     Questions,
     calibration_error,
@@ -214,6 +216,14 @@ def test_card_shows_the_baselines_on_the_same_questions(chains, tmp_path):
     held_out = [chains.sequences[number] for number in chains.held_out]
     questions = questions_of(held_out, chains.n_items, 12)
     assert baseline_figures(chains, questions) == baselines
+    screen = Console(width=200, record=True)
+    print_card(card, screen)
+    shown = screen.export_text()
+    for name in (*card["models"], *baselines):
+        row = next(line for line in shown.splitlines() if f"│ {name} " in line)
+        found = baselines.get(name) or card["models"][name]["held_out_last_items"]
+        assert f"{found['hr_at_10']:.3f}" in row
+    assert "REPLICA" in shown
     of_model = card["models"]["train"]["held_out_last_items"]
     assert {figures["n"] for figures in (of_model, *baselines.values())} == {40}
 
