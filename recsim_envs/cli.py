@@ -12,6 +12,7 @@ from recsim_envs.data.coat import read_matrix
 from recsim_envs.data.dataset import DataError, Scenario
 from recsim_envs.data.store import data_home, prepared_names
 from recsim_envs.data.tables import import_coat, import_tables
+from recsim_envs.rewards.card import print_card
 from recsim_envs.rewards.prepare import prepare
 
 
@@ -45,7 +46,6 @@ def prepare_command(
         dataset = import_coat(source, name, split_seed=seed)
     else:
         dataset = import_tables(source, name, text=text, scenario=scenario, split_seed=seed)
-    print(dataset)
     # The models are small: a second thread costs more in waiting than it computes.
     torch.set_num_threads(1)
     truth = None if ratings is None else read_matrix(ratings)
@@ -57,7 +57,7 @@ def prepare_command(
         embedding_dim=embedding_dim,
         max_epochs=max_epochs,
     )
-    print(json.dumps(card, indent=2))
+    print_card(card)
     print(f"written to {data_home() / name}")
 
 

@@ -156,7 +156,7 @@ class RecommenderVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         last = self.simulator.observe()
         final = np.full(self.num_envs, None, dtype=object)
         for i in np.flatnonzero(done):
-            final[i] = _row(last, i)
+            final[i] = _row(last, int(i))
         return final
 
 

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from recsim_envs.data.dataset import DataError, Dataset
 from recsim_envs.data.tables import from_frame
 from recsim_envs.data.text import text_features
 from recsim_envs.rewards.baselines import baseline_figures, item_knn_scores, item_similarity
+from recsim_envs.rewards.card import print_card
 from recsim_envs.rewards.evaluate import (
     Questions,
     calibration_error,
@@ -81,7 +83,11 @@ def test_numpy_and_torch_are_one_function():
         histories[row, length - size :] = rng.integers(n_items, size=size)
     histories[0] = n_items  # a user who had nothing yet
     with torch.no_grad():
-        expected = model.scores(torch.from_numpy(histories)).double().numpy()
+        expected = (
+            model.shared_logits(model.query(torch.from_numpy(histories)), torch.arange(n_items))
+            .double()
+            .numpy()
+        )
         vectors = model.similarity_embedding.weight.numpy()
         for row, history in enumerate(histories):  # no item is similar to itself
             for lag, item in enumerate(history[::-1][: (history < n_items).sum()]):
@@ -104,6 +110,17 @@ def test_numpy_and_torch_are_one_function():
     assert reward.probabilities(short) == pytest.approx(
         probability[(histories < n_items).sum(axis=1) <= 4], abs=1e-5
     )
+
+
+def test_rescaling_is_exact():
+    torch.manual_seed(0)
+    model = SequenceRewardModel(9, 5, embedding_dim=8, similarity_dim=4).eval()
+    histories = torch.tensor([[3, 1, 4, 1, 5], [9, 9, 9, 2, 6]])
+    with torch.no_grad():
+        before = model.shared_logits(model.query(histories), torch.arange(9))
+        model.rescale(0.7, -1.5)
+        after = model.shared_logits(model.query(histories), torch.arange(9))
+    assert torch.allclose(after, 0.7 * before - 1.5, atol=1e-5)
 
 
 def test_prefixes_in_training_are_histories_in_use():
@@ -199,6 +216,14 @@ def test_card_shows_the_baselines_on_the_same_questions(chains, tmp_path):
     held_out = [chains.sequences[number] for number in chains.held_out]
     questions = questions_of(held_out, chains.n_items, 12)
     assert baseline_figures(chains, questions) == baselines
+    screen = Console(width=200, record=True)
+    print_card(card, screen)
+    shown = screen.export_text()
+    for name in (*card["models"], *baselines):
+        row = next(line for line in shown.splitlines() if f"│ {name} " in line)
+        found = baselines.get(name) or card["models"][name]["held_out_last_items"]
+        assert f"{found['hr_at_10']:.3f}" in row
+    assert "REPLICA" in shown
     of_model = card["models"]["train"]["held_out_last_items"]
     assert {figures["n"] for figures in (of_model, *baselines.values())} == {40}
 

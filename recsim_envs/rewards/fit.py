@@ -10,15 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from copy import deepcopy
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.optimize import minimize
 from torch import Tensor
 from tqdm import trange
 
-from recsim_envs.arrays import Float32Array, IntArray
+from recsim_envs.arrays import Float32Array, FloatArray, IntArray
 from recsim_envs.rewards.evaluate import N_NEGATIVES
 from recsim_envs.rewards.reward_model import SIMILARITY_DIM, SequenceRewardModel
 
@@ -138,15 +139,27 @@ def fit_reward_model(
                 break
         bar.close()
         model.load_state_dict(best_state)
-    return model.eval()
+        model.eval()
+        _calibrate(model, validation, n_shared)
+    return model
 
 
-def _loss(model: SequenceRewardModel, history: Tensor, target: Tensor, n_shared: int) -> Tensor:
-    """Binary cross-entropy of each true next item among negatives shared by all; (B, H) both.
+class Drawn(NamedTuple):
+    """What P places of histories are asked, and the scores.
 
-    With K negatives the best logit is log(p(a|h) n / K), so ``score - log(K / N_NEGATIVES)`` is
-    trained on K, and ``sigmoid(score)`` has the base rate of ``N_NEGATIVES``: many negatives teach
-    the ranking, and the probabilities stay those of few.
+    Attributes:
+        positive: (P,) of the true next item.
+        negative: (P, K) of the items that all places share.
+        had: (P, K) whether the user has had that item: then it is no negative.
+    """
+
+    positive: Tensor
+    negative: Tensor
+    had: Tensor
+
+
+def _draw(model: SequenceRewardModel, history: Tensor, target: Tensor, n_shared: int) -> Drawn:
+    """Scores each true next item, and shared negatives; (B, H) both.
 
     What a user has had is neither true nor false here: how often it is taken again is solved for
     afterwards, see :mod:`recsim_envs.rewards.repeats`.
@@ -156,11 +169,42 @@ def _loss(model: SequenceRewardModel, history: Tensor, target: Tensor, n_shared:
     again = ((target[:, :, None] == history[:, None, :]) & causal).any(dim=2)  # (B, H)
     asked = (target != n_items) & ~again  # P of them
     queries = model.prefix_queries(history)[asked]  # (P, d + D)
-    positive = target[asked]  # (P,)
-    negative = torch.randint(n_items, (n_shared,))
-    had = ((history[:, :, None] == negative).cumsum(dim=1) > 0)[asked]  # (P, K)
+    positive = model.logits(queries, target[asked][:, None])[:, 0]
+    items = torch.randint(n_items, (n_shared,))
+    had = ((history[:, :, None] == items).cumsum(dim=1) > 0)[asked]
+    return Drawn(positive, model.shared_logits(queries, items), had)
+
+
+def _loss(model: SequenceRewardModel, history: Tensor, target: Tensor, n_shared: int) -> Tensor:
+    """Binary cross-entropy of each true next item among K shared negatives; (B, H) both.
+
+    With K negatives the best logit is log(p(a|h) n / K), so ``score - log(K / N_NEGATIVES)`` is
+    trained on K, and ``sigmoid(score)`` has the base rate of ``N_NEGATIVES``: many negatives teach
+    the ranking, and the probabilities stay those of few.
+    """
     shift = math.log(n_shared / N_NEGATIVES)
-    of_positive = model.logits(queries, positive[:, None])[:, 0] - shift  # (P,)
-    of_negative = model.shared_logits(queries, negative) - shift  # (P, K)
-    lost = F.softplus(of_negative).masked_fill(had, 0.0).sum(dim=1)  # (P,)
-    return (F.softplus(-of_positive) + lost).mean()
+    positive, negative, had = _draw(model, history, target, n_shared)
+    of_negative = F.softplus(negative - shift).masked_fill(had, 0.0).sum(dim=1)  # (P,)
+    return (F.softplus(shift - positive) + of_negative).mean()
+
+
+def _calibrate(model: SequenceRewardModel, validation: Windows, n_shared: int) -> None:
+    """Platt scaling on the sequences kept aside: the ranking stays, probabilities become honest.
+
+    Source: Platt, "Probabilistic Outputs for Support Vector Machines" (1999). The slope is fitted
+    as its logarithm, so that it cannot turn the ranking around.
+    """
+    with torch.no_grad():
+        drawn = _draw(model, validation["history"], validation["target"], n_shared)
+    positive = drawn.positive.double().numpy()
+    negative = drawn.negative[~drawn.had].double().numpy()
+    weight = N_NEGATIVES / n_shared  # the base rate of N_NEGATIVES
+
+    def loss(line: FloatArray) -> float:
+        slope = np.exp(line[0])
+        of_positive = np.logaddexp(0, -slope * positive - line[1]).sum()
+        return float(of_positive + weight * np.logaddexp(0, slope * negative + line[1]).sum())
+
+    # Few sequences kept aside may be told apart perfectly: then no slope is steep enough.
+    found = minimize(loss, np.zeros(2), method="L-BFGS-B", bounds=[(-1, 1), (-5, 5)])
+    model.rescale(float(np.exp(found.x[0])), float(found.x[1]))

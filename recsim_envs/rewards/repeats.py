@@ -129,7 +129,8 @@ def newest_places(histories: IntArray, n_items: int) -> BoolArray:
         (histories[:, place + 1 :] == histories[:, place, None]).any(axis=1)
         for place in range(length)
     ]
-    return (histories < n_items) & ~np.stack(again, axis=1)
+    newest: BoolArray = (histories < n_items) & ~np.stack(again, axis=1)
+    return newest
 
 
 def _intercept(score: FloatArray, rate: float) -> float:

@@ -19,8 +19,8 @@ from recsim_envs.rewards.sasrec import SASRec
 from recsim_envs.rewards.sequence import N_HEADS
 
 SIMILARITY_DIM = 256
-"""D, the size of the vectors of the similarity term (not given; measured: 64 and 128 lose a tenth
-to a quarter of HR@10, 512 gains nothing)."""
+"""D, the size of the vectors of the similarity term (not given; measured on Industry:
+HR@10 0.126, 0.137, 0.145 and 0.137 with 64, 128, 256 and 512)."""
 
 
 class SequenceRewardModel(nn.Module):
@@ -30,7 +30,7 @@ class SequenceRewardModel(nn.Module):
         n_items: catalogue size.
         history_length: H, the longest history (not given; the longest session is 12 steps).
         embedding_dim: d of the encoder (not given).
-        similarity_dim: D.
+        similarity_dim: D, of the similarity term's vectors.
     """
 
     def __init__(
@@ -70,6 +70,14 @@ class SequenceRewardModel(nn.Module):
                 start = F.normalize(F.pad(given[:, :dim], (0, max(0, dim - given.shape[1]))))
                 table.copy_(torch.where(known, start + noise * table, table))
 
+    def rescale(self, slope: float, intercept: float) -> None:
+        """Makes every score ``slope * score + intercept``, exactly, by rescaling weights."""
+        n_items = self.encoder.n_items
+        with torch.no_grad():
+            for weight in (*self.encoder.norm.parameters(), self.lag_weight, self.item_bias.weight):
+                weight.mul_(slope)
+            self.item_bias.weight[:n_items] += intercept
+
     def query(self, histories: Tensor) -> Tensor:
         """What each whole history asks for: (B, H) to (B, d + D)."""
         encoded = self.encoder.encode(histories)
@@ -98,11 +106,3 @@ class SequenceRewardModel(nn.Module):
     def shared_logits(self, queries: Tensor, items: Tensor) -> Tensor:
         """Scores the same ``items`` (K,) for all ``queries`` (P, d + D): (P, K), one product."""
         return F.linear(queries, self.item_vectors(items), self.item_bias(items)[:, 0])
-
-    def score(self, histories: Tensor, items: Tensor) -> Tensor:
-        """Scores one item a history: (B, H) and (B,) to (B,)."""
-        return self.logits(self.query(histories), items[:, None])[:, 0]
-
-    def scores(self, histories: Tensor) -> Tensor:
-        """Scores the whole catalogue after each history: (B, H) to (B, n_items)."""
-        return self.shared_logits(self.query(histories), torch.arange(self.encoder.n_items))

@@ -110,7 +110,8 @@ class SequenceReward:
         score -= at @ self.lag_weight[::-1] * self.length[items]
         newest = at[:, ::-1].argmax(axis=1)  # lag - 1
         score += np.where(at.any(axis=1), self.repeat_bias[newest], 0.0)
-        return expit(score.astype(np.float64))
+        probability: FloatArray = expit(score.astype(np.float64))
+        return probability
 
     def scores_of(self, histories: NDArray[np.integer], items: IntArray) -> FloatArray:
         """Scores K items a history, without ``repeat_bias``: (B, H) and (B, K) to (B, K)."""
@@ -138,7 +139,8 @@ class SequenceReward:
             score[rows, item] -= self.lag_weight[lag - 1] * self.length[item]
             score[rows, item] += np.where(newer[rows, item], 0.0, self.repeat_bias[lag - 1])
             newer[rows, item] = True
-        return expit(score[:, :-1].astype(np.float64))
+        probability: FloatArray = expit(score[:, :-1].astype(np.float64))
+        return probability
 
     def _queries(self, histories: NDArray[np.integer]) -> tuple[Float32Array, Float32Array]:
         """What the items' vectors are multiplied with: (B, d) and (B, D)."""
@@ -186,9 +188,11 @@ class SequenceReward:
         return x + self._linear(f"{name}feed_forward.4.", inner)
 
     def _linear(self, name: str, x: Float32Array) -> Float32Array:
-        return x @ self.weights[f"{name}weight"].T + self.weights[f"{name}bias"]
+        out: Float32Array = x @ self.weights[f"{name}weight"].T + self.weights[f"{name}bias"]
+        return out
 
     def _norm(self, name: str, x: Float32Array) -> Float32Array:
         centred = x - x.mean(axis=-1, keepdims=True)
         scale = np.sqrt((centred**2).mean(axis=-1, keepdims=True) + np.float32(EPSILON))
-        return centred / scale * self.weights[f"{name}weight"] + self.weights[f"{name}bias"]
+        out: Float32Array = centred / scale * self.weights[f"{name}weight"]
+        return out + self.weights[f"{name}bias"]
