@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 from scipy.stats import kendalltau
 
 from recsim_envs.arrays import FloatArray, IntArray
-from recsim_envs.data.text import text_features
 from recsim_envs.report.figures import Cell, Figure, Section, mean_of, resampled
 from recsim_envs.report.policies import ORACLE
 from recsim_envs.report.subject import SessionSubject
@@ -85,21 +86,31 @@ def second_section(first: Played, second: Played) -> Section:
     return Section("second simulator", question, rows)
 
 
-def fit_without_text(subject: SessionSubject, seed: int) -> SequenceReward:
+def fit_without_text(subject: SessionSubject, seed: int, max_epochs: int = 50) -> SequenceReward:
     """Fits the test split's reward model again, with item vectors that start at random.
 
-    It is fitted on what the test split's own was: the training sequences, and the held-out ones
-    without their last items.
+    Args:
+        subject: the data. The fit sees what the test split's own did: the training sequences, and
+            the held-out ones without their last items.
+        seed: of the fit.
+        max_epochs: most passes over the sequences.
     """
-    # They need torch, which nothing else here does.
-    from recsim_envs.rewards.prepare import fitted_reward
+    # Only this needs torch.
+    from recsim_envs.rewards.fit import fit_reward_model
+    from recsim_envs.rewards.prepare import save_reward_model
 
     dataset = subject.dataset
     held_out = [sequence[:-1] for sequence in subject.sequences(dataset.held_out)]
     sequences = subject.sequences(dataset.train) + held_out
-    return fitted_reward(sequences, dataset.n_items, seed, None)
-
-
-def has_text_start(subject: SessionSubject) -> bool:
-    """Whether the item texts hold anything that a fit could start from."""
-    return bool(np.any(text_features(subject.dataset)))
+    model = fit_reward_model(
+        sequences,
+        dataset.n_items,
+        seed=seed,
+        embedding_dim=subject.rewards["test"].item.shape[1],
+        max_epochs=max_epochs,
+        progress="reward model without the text start",
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"{WITHOUT_TEXT}.safetensors"
+        save_reward_model(model, sequences, seed, file)
+        return SequenceReward.load(file)
