@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
-from recsim_envs.arrays import FloatArray, IntArray
+from recsim_envs.arrays import BoolArray, FloatArray, IntArray
 from recsim_envs.report.play import Sessions
 
 RESAMPLES = 2000
@@ -62,7 +62,7 @@ def interval(values: list[float], seed: int = 0) -> tuple[float, float]:
     return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
-def mean_of(values: NDArray[np.number]) -> Figure:
+def mean_of(values: NDArray[np.number] | BoolArray) -> Figure:
     """The mean of (n,) values and its bootstrap interval."""
     numbers = np.asarray(values, dtype=np.float64)
     return Figure(float(numbers.mean()), *interval(numbers.tolist()))
@@ -72,7 +72,8 @@ def ratio_of(above: NDArray[np.number], below: NDArray[np.number]) -> Figure:
     """A ratio of means, of (n,) values both; the interval comes from resampling the pairs."""
 
     def ratio(rows: IntArray) -> FloatArray:
-        return above[rows].sum(axis=-1) / below[rows].sum(axis=-1)
+        ratios: FloatArray = above[rows].sum(axis=-1) / below[rows].sum(axis=-1)
+        return ratios
 
     return resampled(ratio, len(above))
 

@@ -7,7 +7,6 @@ import numpy as np
 from recsim_envs.arrays import FloatArray, IntArray
 from recsim_envs.envs import RecommenderVectorEnv
 from recsim_envs.report.figures import Figure, Section, mean_of
-from recsim_envs.report.lists import fixed
 from recsim_envs.report.play import Sessions, joined, play, rounds_of
 from recsim_envs.report.policies import ORACLE, oracle_policy, oracle_values
 from recsim_envs.report.subject import Subject
@@ -53,9 +52,7 @@ def _row(history: str, name: str, gap: Figure, oracle: Sessions) -> dict[str, Fi
     return {"history": history, "head room": name, "Return": gap, "share of the oracle": share}
 
 
-def play_others_lists(
-    subject: Subject, n: int, history: str, seed: int, rounds: int
-) -> Sessions:
+def play_others_lists(subject: Subject, n: int, history: str, seed: int, rounds: int) -> Sessions:
     """Shows each user what the oracle chose for another one of the same round.
 
     What is good for everyone is kept (popular items, lists coherent in themselves); what was meant

@@ -149,8 +149,9 @@ def _resampled_ks(
     """Compares the popularity of what follows the first item; resampled by sequence."""
     following = [sequence[1:] for sequence in sequences]
     owner = np.repeat(np.arange(len(sequences)), [len(items) for items in following])
-    first = dataset.popularity[np.concatenate(following)]
-    second = dataset.popularity[np.concatenate([sequence[1:] for sequence in others])]
+    popularity = dataset.popularity.astype(np.float64)
+    first = popularity[np.concatenate(following)]
+    second = popularity[np.concatenate([sequence[1:] for sequence in others])]
 
     def distance(rows: IntArray) -> FloatArray:
         weight = [np.bincount(row, minlength=len(sequences))[owner] for row in rows]
@@ -162,7 +163,10 @@ def _resampled_ks(
 def _resampled_js(
     group: IntArray, sequences: Sequence[IntArray], others: Sequence[IntArray]
 ) -> Figure:
-    counts, other = transition_counts(sequences, group), transition_counts(others, group).sum(axis=0)
+    counts, other = (
+        transition_counts(sequences, group),
+        transition_counts(others, group).sum(axis=0),
+    )
 
     def likeness(rows: IntArray) -> FloatArray:
         return np.array([js_likeness(counts[row].sum(axis=0), other) for row in rows])

@@ -15,6 +15,8 @@ from recsim_envs.envs import RecommenderVectorEnv
 from recsim_envs.report.play import Act, play
 from recsim_envs.users.shoppers import ShopperSimulator
 
+TRAINING_USERS = 256
+"""Whom to choose on: enough, and they fit into memory with the catalogue scored for each."""
 ONE_OF = 32
 """Single items that are tried, those of best first reward."""
 PAIR_OF = 8
@@ -89,5 +91,6 @@ def best_list(training: RecommenderVectorEnv, seed: int) -> IntArray:
 
 def _mean_value(reward: FloatArray, leaves: BoolArray, steps_left: int) -> FloatArray:
     """What each item is worth to the users (n, n_items) together: (n_items,)."""
-    mean: FloatArray = reward.mean(axis=0)
-    return mean - leaves.mean(axis=0) * steps_left * mean.max()
+    mean = reward.mean(axis=0)
+    value: FloatArray = mean - leaves.mean(axis=0) * steps_left * mean.max()
+    return value

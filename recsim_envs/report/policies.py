@@ -102,7 +102,7 @@ def ranking_policy(env: RecommenderVectorEnv, scorer: Scorer) -> Act:
     popularity = env.dataset.popularity / (1 + env.dataset.popularity.max())  # (n_items,), below 1
 
     def act(_: object) -> IntArray:
-        scores = scorer(simulator.history)
+        scores = scorer(simulator.history.astype(np.int64))
         hidden = simulator.already_shown() | in_history(simulator)
         return best_allowed(scores, hidden, popularity)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.stats import binomtest
 
-from recsim_envs.arrays import FloatArray, IntArray
+from recsim_envs.arrays import Float32Array, FloatArray, IntArray
 from recsim_envs.data.dataset import Dataset
 from recsim_envs.report.figures import Cell, Figure, Section, mean_of, resampled
 from recsim_envs.report.subject import SessionSubject, ShopperSubject
@@ -29,7 +29,7 @@ RESAMPLES = 200
 
 
 def held_out_questions(subject: SessionSubject, seed: int) -> Questions:
-    """The last items of held-out sequences, a random ``MAX_QUESTIONS`` of them where there are more.
+    """The last items of held-out sequences; ``MAX_QUESTIONS`` random ones where there are more.
 
     No reward model has seen them in its fit.
     """
@@ -126,7 +126,7 @@ def ratings_section(subject: ShopperSubject) -> Section:
     rows: list[dict[str, Cell]] = []
     for name, predicted in predictions.items():
 
-        def rmse(drawn: IntArray, predicted: FloatArray = predicted) -> FloatArray:
+        def rmse(drawn: IntArray, predicted: Float32Array = predicted) -> FloatArray:
             return np.array([rating_rmse(predicted, test.iloc[row]) for row in drawn])
 
         rows.append({"rewards": name, "RMSE": resampled(rmse, len(test), RESAMPLES)})

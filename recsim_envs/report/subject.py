@@ -85,9 +85,7 @@ class ShopperSubject:
     ratings: dict[str, Float32Array]
     reward_hashes: dict[str, str]
 
-    def users(
-        self, n: int, *, split: Split = "test", leaves: bool = True
-    ) -> RecommenderVectorEnv:
+    def users(self, n: int, *, split: Split = "test", leaves: bool = True) -> RecommenderVectorEnv:
         """Makes n shoppers, as ``gym.make_vec`` does with the same arguments."""
         simulator = ShopperSimulator(
             n,

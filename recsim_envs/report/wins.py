@@ -7,7 +7,7 @@ from typing import cast
 
 from recsim_envs.envs import RecommenderVectorEnv
 from recsim_envs.report.figures import Cell, Section, mean_of, r_avg, ratio_of
-from recsim_envs.report.lists import fixed_lists
+from recsim_envs.report.lists import TRAINING_USERS, fixed_lists
 from recsim_envs.report.play import Sessions, play, rounds_of
 from recsim_envs.report.policies import IMPERSONAL, ORACLE, reference_policies
 from recsim_envs.report.subject import SessionSubject, Subject
@@ -15,8 +15,6 @@ from recsim_envs.rewards.evaluate import Scorer
 from recsim_envs.users.sessions import History
 from recsim_envs.users.simulator import Split
 
-TRAINING_USERS = 256
-"""Whom the fixed lists are chosen on."""
 TOO_EASY = 0.9
 """Share of the oracle's Return at which a policy that knows no user makes the report warn."""
 TRAINING_MODEL = "training model"
