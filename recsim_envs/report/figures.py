@@ -84,17 +84,25 @@ def r_avg(sessions: Sessions) -> Figure:
 
 
 def resampled(
-    statistic: Callable[[IntArray], FloatArray], n: int, resamples: int = RESAMPLES, seed: int = 0
+    statistic: Callable[[IntArray], FloatArray],
+    n: int,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    biased: bool = False,
 ) -> Figure:
-    """A statistic of n observations and its percentile bootstrap interval.
+    """A statistic of n observations and its bootstrap interval (percentiles).
 
     Args:
         statistic: maps row numbers (R, n) to (R,) values, one for each choice of rows.
         n: observations.
         resamples: how many choices of n rows are drawn, with replacement.
         seed: of the draws.
+        biased: whether noise alone moves the statistic up or down, as it does a distance. The
+            interval is then the basic one, whose ends mirror the percentiles about the value.
     """
     value = float(statistic(np.arange(n)[None])[0])
     drawn = statistic(np.random.default_rng(seed).integers(n, size=(resamples, n)))
     low, high = np.nanpercentile(drawn, [2.5, 97.5])
+    if biased:
+        low, high = 2 * value - high, 2 * value - low
     return Figure(value, float(low), float(high))

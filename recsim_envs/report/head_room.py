@@ -6,8 +6,8 @@ import numpy as np
 
 from recsim_envs.arrays import FloatArray, IntArray
 from recsim_envs.envs import RecommenderVectorEnv
-from recsim_envs.report.figures import Figure, Section, mean_of
-from recsim_envs.report.play import Sessions, joined, play, rounds_of
+from recsim_envs.report.figures import Cell, Figure, Section, mean_of
+from recsim_envs.report.play import Act, Sessions, joined, play, rounds_of
 from recsim_envs.report.policies import ORACLE, oracle_policy, oracle_values
 from recsim_envs.report.subject import Subject
 from recsim_envs.report.wins import Played, users_of
@@ -27,7 +27,7 @@ def head_room_section(subject: Subject, played: dict[str, Played], seed: int) ->
         played: the reference policies' sessions under each history.
         seed: of the users.
     """
-    rows = []
+    rows: list[dict[str, Cell]] = []
     for history, of_policy in played.items():
         oracle, best_list = of_policy[ORACLE], of_policy[BEST_LIST]
         n, rounds = rounds_of(len(oracle.reward))
@@ -47,7 +47,7 @@ def head_room_section(subject: Subject, played: dict[str, Played], seed: int) ->
     return Section("head room", question, rows)
 
 
-def _row(history: str, name: str, gap: Figure, oracle: Sessions) -> dict[str, Figure | float | str]:
+def _row(history: str, name: str, gap: Figure, oracle: Sessions) -> dict[str, Cell]:
     share = gap.value / float(oracle.reward.mean())
     return {"history": history, "head room": name, "Return": gap, "share of the oracle": share}
 
@@ -70,11 +70,14 @@ def play_others_lists(subject: Subject, n: int, history: str, seed: int, rounds:
         env = users_of(subject, n, history)
         lists = oracle_lists(env, seed + number)
         # One place further: nobody keeps the own list.
-        others, simulator = np.roll(lists, 1, axis=0), env.simulator
-        rows = np.arange(n)
-        act = lambda _, o=others, s=simulator: o[rows, s.steps]  # noqa: E731
-        parts.append(play(env, act, seed + number))
+        parts.append(play(env, personal(env, np.roll(lists, 1, axis=0)), seed + number))
     return joined(parts)
+
+
+def personal(env: RecommenderVectorEnv, lists: IntArray) -> Act:
+    """Shows user i the items of row i of (N, max_steps) lists."""
+    rows, simulator = np.arange(env.num_envs), env.simulator
+    return lambda _: lists[rows, simulator.steps]
 
 
 def oracle_lists(env: RecommenderVectorEnv, seed: int) -> IntArray:

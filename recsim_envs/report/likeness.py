@@ -157,7 +157,7 @@ def _resampled_ks(
         weight = [np.bincount(row, minlength=len(sequences))[owner] for row in rows]
         return ks_distance(first, second, np.stack(weight))
 
-    return resampled(distance, len(sequences), RESAMPLES)
+    return resampled(distance, len(sequences), RESAMPLES, biased=True)
 
 
 def _resampled_js(
@@ -171,4 +171,4 @@ def _resampled_js(
     def likeness(rows: IntArray) -> FloatArray:
         return np.array([js_likeness(counts[row].sum(axis=0), other) for row in rows])
 
-    return resampled(likeness, len(sequences), RESAMPLES)
+    return resampled(likeness, len(sequences), RESAMPLES, biased=True)

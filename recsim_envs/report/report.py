@@ -121,11 +121,13 @@ def make_report(name: str, subject: Subject, sessions: int, seed: int) -> EnvRep
 
 def _sections_of_sessions(subject: SessionSubject, sessions: int, seed: int) -> list[Section]:
     baselines = reference_scorers(subject.dataset)
-    scorers = {**baselines, TRAINING_MODEL: subject.rewards["train"].probabilities}
-    others = {
-        "test model": subject.rewards["test"].probabilities,
-        "test_disjoint model": subject.rewards["test_disjoint"].probabilities,
+    models = {
+        TRAINING_MODEL: subject.rewards["train"],
+        "test model": subject.rewards["test"],
+        "disjoint users' model": subject.rewards["test_disjoint"],
     }
+    scorers = {**baselines, TRAINING_MODEL: models[TRAINING_MODEL].probabilities}
+    askable = {**scorers, **{name: model.probabilities for name, model in models.items()}}
     questions = held_out_questions(subject, seed)
     steps = tqdm(total=7, desc="env-report", unit="part", leave=False)
 
@@ -135,19 +137,19 @@ def _sections_of_sessions(subject: SessionSubject, sessions: int, seed: int) -> 
 
     without = done(fit_without_text(subject, seed + 3))
     subject = replace(subject, rewards={**subject.rewards, WITHOUT_TEXT: without})
-    models = (None, "test_disjoint", WITHOUT_TEXT)
+    answering = (None, "test_disjoint", WITHOUT_TEXT)
     shown, disjoint, textless = done(
-        play_references(subject, scorers, "shown", sessions, seed, models)
+        play_references(subject, scorers, "shown", sessions, seed, answering)
     )
     (accepted,) = done(play_references(subject, scorers, "accepted", sessions, seed))
     played = {"shown": shown, "accepted": accepted}
-    answers = done(answers_of_all(subject.dataset, questions, {**scorers, **others}))
+    answers = done(answers_of_all(subject.dataset, questions, askable))
     ranked = {name: answers[name] for name in scorers}
     simulators = {"test model": shown, "test model without text": textless, "accepted": accepted}
     sections = [
         wins_section(played),
         done(head_room_section(subject, played, seed)),
-        response_section(subject, questions, answers, seed),
+        response_section(questions, answers, models, seed),
         repeats_section(subject),
         done(likeness_section(subject, sessions, seed)),
         done(known_order_section(subject, sessions, seed)),

@@ -52,19 +52,22 @@ def answers_of_all(
 
 
 def response_section(
-    subject: SessionSubject, questions: Questions, answers: Mapping[str, Answers], seed: int
+    questions: Questions,
+    answers: Mapping[str, Answers],
+    rewards: Mapping[str, SequenceReward],
+    seed: int,
 ) -> Section:
     """Makes the section of what the recommenders and reward models answered.
 
     Args:
-        subject: the simulators.
         questions: what was asked.
-        answers: by name; a reward model's under its name in ``subject.rewards``, with " model".
+        answers: by name.
+        rewards: the reward models among them, which have probabilities to be judged.
         seed: of the random items that calibration is measured with.
     """
     rows = []
     for name, of_name in answers.items():
-        reward = subject.rewards.get(name.removesuffix(" model"))
+        reward = rewards.get(name)
         row: dict[str, Cell] = {
             "scorer": name,
             "HR@10": mean_of(of_name.hit),
@@ -88,7 +91,7 @@ def _ece(reward: SequenceReward, questions: Questions, seed: int) -> Figure:
             [calibration_error(probability[row].ravel(), label[row].ravel()) for row in rows]
         )
 
-    return resampled(error, len(probability), RESAMPLES)
+    return resampled(error, len(probability), RESAMPLES, biased=True)
 
 
 def repeats_section(subject: SessionSubject) -> Section:
