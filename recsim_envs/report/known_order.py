@@ -84,7 +84,8 @@ def probabilities(
         before = np.concatenate([before[:, 1:], first[:, step, None]], axis=1)
         here = real[:, step]  # shorter sequences are over
         total[here] += reward.probability(before[here], items[here, step])
-    return total / real.sum(axis=1)
+    mean: FloatArray = total / real.sum(axis=1)
+    return mean
 
 
 def session_rewards(
