@@ -32,7 +32,7 @@ def agreement_section(answers: Mapping[str, Answers], played: Mapping[str, Playe
 
     Args:
         answers: of the recommenders to rank, to the held-out questions.
-        played: their sessions, by the simulator's name.
+        played: their sessions, by the simulator's name; the first one is compared with the rest.
     """
     names = list(answers)
     hits = np.stack([answers[name].hit for name in names]).astype(np.float64)  # (P, Q)
@@ -42,11 +42,18 @@ def agreement_section(answers: Mapping[str, Answers], played: Mapping[str, Playe
         for simulator, sessions in played.items():
             row[f"Return, {simulator}"] = mean_of(sessions[name].reward)
         rows.append(row)
-    row = {"recommender": "Kendall's tau with HR@10", "HR@10": None}
-    for simulator, sessions in played.items():
-        rewards = np.stack([sessions[name].reward for name in names])  # (P, S)
-        row[f"Return, {simulator}"] = resampled_tau(hits, rewards)
-    rows.append(row)
+    rewards = {
+        simulator: np.stack([sessions[name].reward for name in names])  # (P, S)
+        for simulator, sessions in played.items()
+    }
+    first = next(iter(rewards))
+    with_hits: dict[str, Cell] = {"recommender": "Kendall's tau with HR@10"}
+    with_first: dict[str, Cell] = {"recommender": f"Kendall's tau with Return, {first}"}
+    for simulator, found in rewards.items():
+        with_hits[f"Return, {simulator}"] = resampled_tau(hits, found)
+        if simulator != first:
+            with_first[f"Return, {simulator}"] = resampled_tau(rewards[first], found)
+    rows += [with_hits, with_first]
     question = "Does the simulator rank recommenders as held-out choices do?"
     return Section("ranking agreement", question, rows)
 

@@ -98,11 +98,12 @@ def resampled(
         resamples: how many choices of n rows are drawn, with replacement.
         seed: of the draws.
         biased: whether noise alone moves the statistic up or down, as it does a distance. The
-            interval is then the basic one, whose ends mirror the percentiles about the value.
+            interval is then the value and 1.96 standard deviations of the resamples either side:
+            their percentiles may lie all on one side of it.
     """
     value = float(statistic(np.arange(n)[None])[0])
     drawn = statistic(np.random.default_rng(seed).integers(n, size=(resamples, n)))
     low, high = np.nanpercentile(drawn, [2.5, 97.5])
     if biased:
-        low, high = 2 * value - high, 2 * value - low
+        low, high = value + np.array([-1.96, 1.96]) * drawn.std()
     return Figure(value, float(low), float(high))

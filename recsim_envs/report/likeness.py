@@ -35,11 +35,12 @@ def likeness_section(subject: SessionSubject, sessions: int, seed: int) -> Secti
     """
     dataset = subject.dataset
     train, held_out = subject.sequences(dataset.train), subject.sequences(dataset.held_out)
+    drawn = np.random.default_rng(seed).permutation(len(train))[: len(held_out)]
     logged = next_items(train, dataset.n_items)
     samples = {
         "simulated, offered as the log has it": accepted(subject, logged, sessions, seed),
         "simulated, offered at random": accepted(subject, {}, sessions, seed),
-        "training sequences": train[: len(held_out)],
+        "training sequences": [train[number] for number in drawn],
     }
     column, group = groups_of(dataset)
     rows: list[dict[str, Cell]] = []

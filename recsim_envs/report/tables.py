@@ -14,8 +14,8 @@ from recsim_envs.report.figures import Cell, Figure, Section
 from recsim_envs.report.report import EnvReport
 
 LOG_WIDTH = 150
-LARGE, MIDDLE = 10.0, 1.5
-"""Columns that hold larger numbers are printed with one and with two decimals."""
+LARGE, MIDDLE, SMALL = 10.0, 1.5, 0.03
+"""Columns that hold a number of this size are printed with 1, 2 and 3 decimals, others with 5."""
 
 
 def print_report(report: EnvReport, console: Console | None = None) -> None:
@@ -74,4 +74,4 @@ def _digits(cells: Sequence[Cell]) -> int:
     if largest > 1 and not any(isinstance(cell, tuple) for cell in cells):
         whole = all(number.is_integer() for number in found)
         return 0 if whole else 1 if largest >= LARGE else 2
-    return 1 if largest >= LARGE else 2 if largest >= MIDDLE else 3
+    return 1 if largest >= LARGE else 2 if largest >= MIDDLE else 3 if largest >= SMALL else 5
