@@ -103,6 +103,8 @@ def resampled(
     """
     value = float(statistic(np.arange(n)[None])[0])
     drawn = statistic(np.random.default_rng(seed).integers(n, size=(resamples, n)))
+    if np.isnan(drawn).all():
+        return Figure(value)
     low, high = np.nanpercentile(drawn, [2.5, 97.5])
     if biased:
         low, high = value + np.array([-1.96, 1.96]) * drawn.std()

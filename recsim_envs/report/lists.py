@@ -6,6 +6,7 @@ recommendation.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -21,6 +22,8 @@ ONE_OF = 32
 """Single items that are tried, those of best first reward."""
 PAIR_OF = 8
 """Items whose pairs are tried, the same way."""
+LIST_OF = 4
+"""Items that a list is tried with in first place, the same way."""
 
 
 def fixed(env: RecommenderVectorEnv, items: IntArray) -> Act:
@@ -33,8 +36,9 @@ def fixed_lists(training: RecommenderVectorEnv, seed: int) -> dict[str, IntArray
     """Chooses one item, two that alternate, and a list as long as a session.
 
     One item and two: the highest mean Return among the ``ONE_OF`` items, and all pairs of the
-    ``PAIR_OF`` items, of highest mean expected reward in the first step. The list:
-    :func:`best_list`.
+    ``PAIR_OF`` items, of highest mean expected reward in the first step. The list: the highest mean
+    Return among those that begin with one of the ``LIST_OF`` such items and go on as
+    :func:`greedy_list` does.
 
     Args:
         training: users of the training split.
@@ -45,28 +49,32 @@ def fixed_lists(training: RecommenderVectorEnv, seed: int) -> dict[str, IntArray
     best_first = np.argsort(-first, kind="stable")
     singles = best_first[:ONE_OF][:, None]
     pairs = np.array(list(combinations(best_first[:PAIR_OF], 2))).reshape(-1, 2)
+    longest = [greedy_list(training, int(item), seed) for item in best_first[:LIST_OF]]
     return {
         "one item for ever": best_of(training, singles, seed),
         "two alternating": best_of(training, pairs, seed),
-        "best fixed list": best_list(training, seed),
+        "best fixed list": best_of(training, longest, seed),
     }
 
 
-def best_of(training: RecommenderVectorEnv, lists: IntArray, seed: int) -> IntArray:
-    """The one of the (L, K) lists with the highest mean Return over the training users."""
+def best_of(
+    training: RecommenderVectorEnv, lists: Sequence[IntArray] | IntArray, seed: int
+) -> IntArray:
+    """The one of the lists with the highest mean Return over the training users."""
     returns = [play(training, fixed(training, items), seed).reward.mean() for items in lists]
     best: IntArray = lists[int(np.argmax(returns))]
     return best
 
 
-def best_list(training: RecommenderVectorEnv, seed: int) -> IntArray:
-    """Builds a list greedily: each place takes the item that adds most to the mean Return.
+def greedy_list(training: RecommenderVectorEnv, first: int, seed: int) -> IntArray:
+    """Builds a list greedily: each next place takes the item that adds most to the mean Return.
 
     Those who are still there count. An item that makes some of them leave costs, for each step that
     they lose, the mean reward of the best item. Sessions of LFM and Industry take no item twice.
 
     Args:
         training: users of the training split.
+        first: the first item.
         seed: of these users.
 
     Returns:
@@ -76,17 +84,17 @@ def best_list(training: RecommenderVectorEnv, seed: int) -> IntArray:
     once = not isinstance(simulator, ShopperSimulator)
     training.reset(seed=seed)
     playing = np.ones(training.num_envs, dtype=bool)
-    chosen: list[int] = []
-    while playing.any():
+    chosen = [first]
+    while True:
+        _, _, terminated, truncated, _ = training.step(np.full(training.num_envs, chosen[-1]))
+        playing &= ~(terminated | truncated)
+        if not playing.any():
+            return np.array(chosen)
         reward, leaves = simulator.outlook()
         value = _mean_value(reward[playing], leaves[playing], simulator.max_steps - len(chosen) - 1)
         if once:
             value[chosen] = -np.inf
         chosen.append(int(value.argmax()))
-        items = np.full(training.num_envs, chosen[-1])
-        _, _, terminated, truncated, _ = training.step(items)
-        playing &= ~(terminated | truncated)
-    return np.array(chosen)
 
 
 def _mean_value(reward: FloatArray, leaves: BoolArray, steps_left: int) -> FloatArray:
