@@ -2,8 +2,8 @@
 
 A policy that imitates the log offers items; what the simulated users accept of them forms sequences
 as the log's. Their items' popularity and their transitions between categories (or artists) are
-compared with held-out sequences, as in Sim4Rec and its kind. Training sequences compared with
-the same ones show how near one gets to zero with so much data.
+compared with held-out sequences, as in Sim4Rec (sb-ai-lab/Sim4Rec) and its kind. Training sequences
+compared with the same ones show how near one can come.
 """
 
 from __future__ import annotations
