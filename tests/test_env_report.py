@@ -19,7 +19,7 @@ from recsim_envs.report.agreement import kendall, resampled_tau, second_section
 from recsim_envs.report.figures import Figure, mean_of, ratio_of, resampled
 from recsim_envs.report.known_order import ORDER, offers_of, probabilities, session_rewards
 from recsim_envs.report.lists import fixed, fixed_lists
-from recsim_envs.report.play import Sessions, play, rounds_of
+from recsim_envs.report.play import Sessions, make_users, play, rounds_of
 from recsim_envs.report.policies import (
     ORACLE,
     oracle_policy,
@@ -28,11 +28,11 @@ from recsim_envs.report.policies import (
     reference_policies,
     reference_scorers,
 )
-from recsim_envs.report.random_policy import random_section
 from recsim_envs.report.report import EnvReport, load_subject, make_report, report_on
 from recsim_envs.report.response import answers_of_all, held_out_questions, response_section
 from recsim_envs.report.subject import SessionSubject
 from recsim_envs.report.tables import print_report, printed
+from recsim_envs.report.untrained import random_section
 from recsim_envs.report.wins import play_references, wins_section
 from recsim_envs.rewards.sequence import SequenceReward
 from recsim_envs.users.sessions import SessionSimulator
@@ -114,6 +114,17 @@ def test_shuffled_lists_lose_what_is_personal(subject):
     shuffled = head_room.play_others_lists(subject, 200, "shown", seed=0, rounds=1)
     # A quarter starts in the same ring; the others meet one item at 0.05 and then a ring.
     assert 1.0 < (own.reward - shuffled.reward).mean()
+
+
+@pytest.mark.parametrize("history", ["shown", "accepted"])
+def test_users_are_those_of_gymnasium(history):
+    made = make_users("recsim/Industry-v0", 8, split="test", history=history)
+    subject = load_subject("replica/industry")
+    own, same = (
+        play(env, random_policy(env, 0), seed=1) for env in (made, subject.users(8, history=history))
+    )
+    assert np.array_equal(own.reward, same.reward)
+    assert np.array_equal(own.length, same.length)
 
 
 def test_rounds_meet_the_same_users_whatever_the_policy(subject):
@@ -287,6 +298,8 @@ def test_transitions_of_groups(chains):
     assert sorted(logged[0]) == [1, 2]
     assert logged[1].tolist() == [0]
     assert 2 not in logged
+    assert np.isnan(likeness.js_likeness(counts[0], 0 * counts[0]))
+    assert np.isnan(likeness.ks_distance(np.ones(2), np.ones(2), np.zeros((1, 2))))
     assert sorted(logged[-1]) == [0, 1, 2]
 
 

@@ -31,6 +31,7 @@ class Figure(NamedTuple):
 
 
 Cell = Figure | float | str | None
+"""An entry of a table; None is left empty."""
 
 
 @dataclass(frozen=True)
@@ -107,5 +108,5 @@ def resampled(
         return Figure(value)
     low, high = np.nanpercentile(drawn, [2.5, 97.5])
     if biased:
-        low, high = value + np.array([-1.96, 1.96]) * drawn.std()
+        low, high = value + np.array([-1.96, 1.96]) * np.nanstd(drawn)
     return Figure(value, float(low), float(high))

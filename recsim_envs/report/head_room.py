@@ -7,7 +7,7 @@ import numpy as np
 from recsim_envs.arrays import FloatArray, IntArray
 from recsim_envs.envs import RecommenderVectorEnv
 from recsim_envs.report.figures import Cell, Figure, Section, mean_of
-from recsim_envs.report.play import Act, Sessions, joined, play, rounds_of
+from recsim_envs.report.play import USERS_AT_ONCE, Act, Sessions, joined, play, rounds_of
 from recsim_envs.report.policies import ORACLE, oracle_policy, oracle_values
 from recsim_envs.report.subject import Subject
 from recsim_envs.report.wins import Played, users_of
@@ -102,7 +102,7 @@ def look_ahead_gain(subject: Subject, seed: int, users: int = PLANNED_USERS) -> 
     A beam search over the whole session keeps the ``WIDTH`` plans of highest Return so far; with
     one plan it is the myopic oracle. It finds a lower bound of what the best plan would gain.
     """
-    at_once = 256 // WIDTH
+    at_once = USERS_AT_ONCE // WIDTH
     gains = []
     for first in range(0, users, at_once):
         n = min(at_once, users - first)

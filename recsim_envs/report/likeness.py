@@ -104,20 +104,26 @@ def ks_distance(first: FloatArray, second: FloatArray, weight: FloatArray) -> Fl
         weight: (R, n) weights of the first's.
 
     Returns:
-        (R,) distances.
+        (R,) distances; NaN where no value has a weight.
     """
     order = np.argsort(first, kind="stable")
     at = np.unique(np.concatenate([first, second]))
     upto = np.searchsorted(first[order], at, side="right")
     summed = np.pad(weight[:, order].cumsum(axis=1), ((0, 0), (1, 0)))  # (R, n + 1)
-    below = summed[:, upto] / summed[:, -1:]
+    with np.errstate(invalid="ignore"):
+        below = summed[:, upto] / summed[:, -1:]
     other = np.searchsorted(np.sort(second), at, side="right") / len(second)
     distance: FloatArray = np.abs(below - other).max(axis=1)
     return distance
 
 
 def js_likeness(first: FloatArray, second: FloatArray) -> float:
-    """1 less the Jensen-Shannon distance (base 2) of two vectors of counts: 1 where alike."""
+    """1 less the Jensen-Shannon distance (base 2) of two vectors of counts: 1 where alike.
+
+    NaN where one of them counts nothing.
+    """
+    if not (first.any() and second.any()):
+        return float("nan")
     return 1.0 - float(jensenshannon(first, second, base=2))
 
 

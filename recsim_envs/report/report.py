@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -25,7 +25,6 @@ from recsim_envs.report.head_room import head_room_section
 from recsim_envs.report.known_order import known_order_section
 from recsim_envs.report.likeness import likeness_section
 from recsim_envs.report.policies import reference_scorers
-from recsim_envs.report.random_policy import random_section
 from recsim_envs.report.response import (
     answers_of_all,
     held_out_questions,
@@ -40,8 +39,12 @@ from recsim_envs.report.subject import (
     Subject,
     load_subject,
 )
+from recsim_envs.report.untrained import random_section
 from recsim_envs.report.wins import TRAINING_MODEL, play_references, wins_section
 
+Part = TypeVar("Part")
+LEAST_SESSIONS = 20
+"""Fewer give no interval worth the name."""
 RATINGS_ONLY = {
     "repeats": "a shopper rates; the log does not say what was bought again",
     "likeness to the log": "the log holds ratings without an order, and no sessions",
@@ -87,17 +90,20 @@ def report_on(name: str, sessions: int = 500, seed: int = 0) -> EnvReport:
 
     Args:
         name: given to ``recsim prepare``, or replica/lfm, replica/industry, replica/coat.
-        sessions: of each policy.
+        sessions: of each policy, at least 20.
         seed: of users, policies and the one fit.
 
     Raises:
         DataError: for data that is not prepared.
+        ValueError: for too few sessions.
     """
     return make_report(name, load_subject(name), sessions, seed)
 
 
 def make_report(name: str, subject: Subject, sessions: int, seed: int) -> EnvReport:
-    """Reports on what was loaded, or made in memory; arguments as :func:`report_on`."""
+    """Reports on what was loaded, or made in memory; arguments and errors as :func:`report_on`."""
+    if sessions < LEAST_SESSIONS:
+        raise ValueError(f"sessions={sessions} are too few: use at least {LEAST_SESSIONS}")
     start = time.perf_counter()
     if isinstance(subject, ShopperSubject):
         sections = _sections_of_shoppers(subject, sessions, seed)
@@ -131,7 +137,7 @@ def _sections_of_sessions(subject: SessionSubject, sessions: int, seed: int) -> 
     questions = held_out_questions(subject, seed)
     steps = tqdm(total=7, desc="env-report", unit="part", leave=False)
 
-    def done(part: Any) -> Any:
+    def done(part: Part) -> Part:
         steps.update()
         return part
 

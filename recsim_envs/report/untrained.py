@@ -1,4 +1,4 @@
-"""Section "random policy": does nobody stay longer, or less long, than the paper's users did?"""
+"""Section "random policy": are users as hard to please as the paper's untrained agents found them?"""
 
 from __future__ import annotations
 
