@@ -1,4 +1,4 @@
-"""The commands ``recsim prepare`` and ``recsim list``: named data sets."""
+"""The commands ``recsim prepare``, ``list`` and ``env-report``: data sets and their simulators."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from pathlib import Path
 import torch
 import tyro
 
+from recsim_envs.checks import check_whole
 from recsim_envs.data.coat import read_matrix
 from recsim_envs.data.dataset import DataError, Scenario
 from recsim_envs.data.store import data_home, prepared_names
 from recsim_envs.data.tables import import_coat, import_tables
+from recsim_envs.report.plot import plot_report
+from recsim_envs.report.report import report_on
+from recsim_envs.report.tables import print_report
 from recsim_envs.rewards.card import print_card
 from recsim_envs.rewards.prepare import prepare
 
@@ -59,6 +63,31 @@ def prepare_command(
     )
     print_card(card)
     print(f"written to {data_home() / name}")
+
+
+def env_report_command(
+    name: tyro.conf.Positional[str],
+    sessions: int = 500,
+    seed: int = 0,
+    output: Path = Path("runs/env-reports"),
+) -> None:
+    """Reports how good a simulator is, and what wins it; docs/env-report.md says how.
+
+    Args:
+        name: a prepared name, or replica/lfm, replica/industry, replica/coat.
+        sessions: sessions of each policy.
+        seed: of users, policies and the one fit.
+        output: folder for the JSON record and the plot.
+    """
+    check_whole("sessions", sessions)
+    # As in preparing: the models are small.
+    torch.set_num_threads(1)
+    report = report_on(name, sessions, seed)
+    print_report(report)
+    stem = name.replace("/", "-")
+    report.save(output / f"{stem}.json")
+    plot_report(report, output / f"{stem}.png")
+    print(f"record and plot in {output}")
 
 
 def list_command() -> None:

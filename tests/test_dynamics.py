@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.evaluation import make_users, play, reference_policies
 from recsim_envs.data.dataset import Dataset
 from recsim_envs.data.tables import from_frame
+from recsim_envs.report.lists import fixed
+from recsim_envs.report.play import make_users, play
+from recsim_envs.report.policies import best_apart, oracle_policy, random_policy
 from recsim_envs.rewards.reward_model import SequenceRewardModel
 from recsim_envs.rewards.sequence import SequenceReward
 from recsim_envs.users.sessions import SessionSimulator
@@ -141,7 +143,7 @@ def test_shopper_leaves_as_by_hand(window):
 
 
 def random_sessions(env, seed=0):
-    return play(env, reference_policies(env, seed)["random"], seed)
+    return play(env, random_policy(env, seed), seed)
 
 
 @pytest.mark.parametrize(
@@ -156,13 +158,10 @@ def test_known_answers_of_coat(real_ratings, window, reward, length):
 
 def test_known_answers_of_coat_policies(real_ratings):
     env = make_coat(real_ratings, 2000)
-    policies = reference_policies(env, seed=0)
-    cycle = play(env, policies["static cycle"], seed=0)
+    cycle = play(env, fixed(env, np.array(best_apart(env.simulator))), seed=0)
     assert (cycle.length == 30).all()
     assert cycle.reward.mean() == pytest.approx(87.5, rel=0.01)
-    assert play(env, policies["score-greedy oracle"], seed=0).reward.mean() == pytest.approx(
-        93.7, rel=0.01
-    )
+    assert play(env, oracle_policy(env), seed=0).reward.mean() == pytest.approx(93.7, rel=0.01)
 
     def myopic(_):
         return env.simulator.outlook()[0].argmax(axis=1)
@@ -184,6 +183,6 @@ def test_random_and_greedy_policies_of_the_replicas(env_id, split):
     assert 0.2 < sessions.average_reward < 0.6
     assert 4.5 < sessions.length.mean() < 6.5
     few = make_users(env_id, 50, split=split)
-    greedy = play(few, reference_policies(few, 0)["score-greedy oracle"], seed=0)
+    greedy = play(few, oracle_policy(few), seed=0)
     assert (greedy.length == few.simulator.max_steps).all()
     assert (greedy.distinct == 1).all()

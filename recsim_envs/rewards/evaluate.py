@@ -7,7 +7,7 @@ from typing import NamedTuple, TypedDict
 
 import numpy as np
 
-from recsim_envs.arrays import FloatArray, IntArray
+from recsim_envs.arrays import BoolArray, FloatArray, IntArray
 from recsim_envs.rewards.sequence import SequenceReward
 
 N_NEGATIVES = 10
@@ -87,17 +87,37 @@ def rank(scorer: Scorer, questions: Questions, n_items: int) -> FloatArray:
     return np.concatenate(ranks) if ranks else np.empty(0)
 
 
-def ranking_figures(scorer: Scorer, questions: Questions, n_items: int) -> RankingFigures:
-    """Measures a scorer on the questions."""
+class Answers(NamedTuple):
+    """How a scorer answered each question, (Q,) each; the means are :class:`RankingFigures`.
+
+    Attributes:
+        hit: whether the true item is among the 10 best.
+        gain: ``1 / log2(1 + rank)``, 0 below rank 10.
+        above: share of the other items that the true one outscores.
+    """
+
+    hit: BoolArray
+    gain: FloatArray
+    above: FloatArray
+
+
+def answers_of(scorer: Scorer, questions: Questions, n_items: int) -> Answers:
+    """Asks a scorer the questions."""
     ranks = rank(scorer, questions, n_items)
     gain = np.where(ranks <= 10, 1 / np.log2(1 + ranks), 0.0)
     others = n_items - 1 - (questions.histories < n_items).sum(axis=1)
     above = np.where(np.isinf(ranks), 0.0, 1 - (ranks - 1) / np.maximum(others, 1))
+    return Answers(ranks <= 10, gain, above)
+
+
+def ranking_figures(scorer: Scorer, questions: Questions, n_items: int) -> RankingFigures:
+    """Measures a scorer on the questions."""
+    answers = answers_of(scorer, questions, n_items)
     return {
-        "n": len(ranks),
-        "hr_at_10": float((ranks <= 10).mean()),
-        "ndcg_at_10": float(gain.mean()),
-        "auc": float(above.mean()),
+        "n": len(answers.hit),
+        "hr_at_10": float(answers.hit.mean()),
+        "ndcg_at_10": float(answers.gain.mean()),
+        "auc": float(answers.above.mean()),
     }
 
 
@@ -111,6 +131,22 @@ def reward_model_figures(
         questions: as many as there are; a few hundred make a figure.
         seed: of the drawn items.
     """
+    probability, label = sampled_answers(reward, questions, seed)
+    return {
+        **ranking_figures(reward.probabilities, questions, reward.n_items),
+        "ece": calibration_error(probability.ravel(), label.ravel()),
+        "mean_probability_random": float(probability[:, 1:].mean()),
+    }
+
+
+def sampled_answers(
+    reward: SequenceReward, questions: Questions, seed: int = 0
+) -> tuple[FloatArray, FloatArray]:
+    """Asks for the probability of the true item and of as many random ones as in the fit.
+
+    Returns:
+        Probabilities and labels, (Q, 1 + N_NEGATIVES) both, the true item first.
+    """
     rng = np.random.default_rng(seed)
     drawn = rng.integers(reward.n_items, size=(len(questions.truth), N_NEGATIVES))
     asked = np.concatenate([questions.truth[:, None], drawn], axis=1)  # (Q, 1 + K)
@@ -119,11 +155,7 @@ def reward_model_figures(
     )
     label = np.zeros_like(probability)
     label[:, 0] = 1.0
-    return {
-        **ranking_figures(reward.probabilities, questions, reward.n_items),
-        "ece": calibration_error(probability.ravel(), label.ravel()),
-        "mean_probability_random": float(probability[:, 1:].mean()),
-    }
+    return probability, label
 
 
 def calibration_error(probability: FloatArray, label: FloatArray, n_bins: int = 10) -> float:
