@@ -192,7 +192,9 @@ def compare_vec_envs(expected, actual, steps=15):
         actions = rng.integers(expected.action_space.n, size=expected.num_envs)
         theirs, ours = expected.step(actions), actual.step(actions)
         assert flat(theirs[:3]) == flat(ours[:3])
-        for action, done, info, our_info in zip(actions, theirs[2], theirs[3], ours[3], strict=True):
+        for action, done, info, our_info in zip(
+            actions, theirs[2], theirs[3], ours[3], strict=True
+        ):
             assert our_info["item"] == action
             assert all(type(info[key]) is type(our_info[key]) for key in our_info)
             ends += done
@@ -243,6 +245,7 @@ def test_an_info_of_some_users_only_reaches_these():
 
 
 # Input is checked before any state changes
+
 
 def states(env):
     """What an action may not change when it is refused."""

@@ -211,7 +211,9 @@ def test_planning_finds_what_the_myopic_oracle_misses():
     simulator = subject.users(3).simulator
     simulator.max_steps = 2
     for width, expected in ((1, 5 * 0.5 + 5 * 0.01), (3, 5 * 0.4 + 5 * 0.9)):
-        simulator.reset(np.ones(3, bool), np.random.default_rng(0), {"start_item": np.zeros(3, int)})
+        simulator.reset(
+            np.ones(3, bool), np.random.default_rng(0), {"start_item": np.zeros(3, int)}
+        )
         found = head_room.beam_search(simulator, width)
         assert found == pytest.approx(np.full(3 // width, expected))
 
@@ -377,9 +379,7 @@ def test_printing_names_every_section():
 def test_reference_policies_are_those_that_the_benchmarks_show(subject):
     env = subject.users(10)
     lists = fixed_lists(subject.users(20, split="train"), seed=0)
-    policies = reference_policies(
-        env, 0, lists=lists, scorers=reference_scorers(subject.dataset)
-    )
+    policies = reference_policies(env, 0, lists=lists, scorers=reference_scorers(subject.dataset))
     assert list(policies) == [
         "random",
         "popularity",
