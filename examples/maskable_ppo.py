@@ -34,7 +34,7 @@ def play(model: MaskablePPO, users: BatchedVecEnv, sessions: int = 200) -> tuple
 
     def watch(loop: dict[str, Any], _: dict[str, Any]) -> None:
         if loop["done"]:
-            distinct.append(float(users.last_infos["distinct"][loop["i"]]))
+            distinct.append(loop["info"]["distinct"])
 
     returns, lengths = evaluate_policy(
         model, VecMonitor(users), sessions, callback=watch, return_episode_rewards=True

@@ -15,8 +15,9 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 
-from llm_oracle.judge import Judge
-from recsim_envs.arrays import IntArray
+from llm_oracle.judge import NONE, Judge
+from recsim_envs.arrays import BoolArray, IntArray
+from recsim_envs.checks import as_ids
 from recsim_envs.state import State, check_settings, get_state, set_state
 
 Reward = Literal["judge", "env"]
@@ -27,11 +28,12 @@ class LLMOracleVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
     """Lets a judge choose from slates, for all sub-environments in one call.
 
     ``infos["item"]`` (N,) is the item that was shown, ``infos["pick"]`` (N,) its index in the slate
-    or -1 for "None of them". A slate may hold an item twice; it only narrows the choice.
+    or -1 for "None of them"; after a reset, when none was, ``n_items`` and -1. A slate may hold an
+    item twice; it only narrows the choice.
 
     Args:
         vector_env: an environment with ``Discrete(n_items)`` actions whose observation is the
-            history (N, H), or a dict with ``history`` (N, H) and ``user`` (N,).
+            history (N, H), or a dict with ``history`` (N, H) and, where it has one, ``user`` (N,).
         judge: decides in the user's place; must be built from the same catalogue.
         k: candidates a slate (the paper: 10).
         reward: "judge" gives 1.0 for a picked item and 0.0 for none; "env" gives the inner
@@ -56,18 +58,25 @@ class LLMOracleVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
                 f"autoreset_mode={mode}: the judge would be asked about an episode that is over; "
                 "use an environment with AutoresetMode.SAME_STEP"
             )
-        n_items = _check_arguments(vector_env.single_action_space, judge, k, reward)
+        self.autoreset_mode = mode  # where torchrl looks for it
+        self.n_items = _check_arguments(vector_env.single_action_space, judge, k, reward)
         self.judge, self.k, self.reward = judge, k, reward
-        self.single_action_space = gym.spaces.MultiDiscrete([n_items] * k)
+        self.single_action_space = gym.spaces.MultiDiscrete([self.n_items] * k)
         self.action_space = gym.vector.utils.batch_space(self.single_action_space, self.num_envs)
         self._observation: Observation | None = None
+        self._rng = np.random.default_rng()
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Resets the inner environments."""
+        """Resets the inner environments, which read ``seed`` and ``options``."""
+        mask = np.ones(self.num_envs, dtype=bool)
+        if options is not None and "reset_mask" in options:  # Gymnasium's own take it out
+            mask = np.array(options["reset_mask"])
         self._observation, infos = self.env.reset(seed=seed, options=options)
-        return self._observation, infos
+        self._rng = _seeded(seed, self._rng)
+        items = np.full(self.num_envs, self.n_items)
+        return self._observation, infos | _chosen(items, np.full(self.num_envs, NONE), mask)
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Shows each user one item of its slate.
@@ -76,16 +85,24 @@ class LLMOracleVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
             actions: (N, k) item ids.
 
         Raises:
-            ValueError: if ``actions`` is not of that shape.
             gym.error.ResetNeeded: before the first :meth:`reset`.
+            ValueError: for anything but integers of that shape within the catalogue; nobody was
+                asked, and nothing has changed.
         """
-        slates = np.asarray(actions)
-        picks, items = _choose(self.judge, self._observation, slates, self.k, self.np_random)
+        if self._observation is None:
+            raise gym.error.ResetNeeded("there are no sessions yet: call reset()")
+        slates = as_ids("actions", actions, (self.num_envs, self.k), self.n_items)
+        picks, items = _choose(self.judge, self._observation, slates, self._rng)
         observation, rewards, terminated, truncated, infos = self.env.step(items)
         self._observation = observation
         if self.reward == "judge":
             rewards = (picks >= 0).astype(np.float64)
-        return observation, rewards, terminated, truncated, infos | {"item": items, "pick": picks}
+        done = terminated | truncated
+        infos |= _chosen(items, picks, np.ones(self.num_envs, dtype=bool))
+        if done.any():
+            infos["final_info"] = infos.get("final_info", {}) | _chosen(items, picks, done)
+            infos["_final_info"] = done.copy()
+        return observation, rewards, terminated, truncated, infos
 
     def get_state(self) -> State:
         """The inner environment's state and what the judge sees next, see `recsim_envs.state`."""
@@ -106,7 +123,7 @@ class LLMOracleEnv(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorA
 
     Args:
         env: an environment with ``Discrete(n_items)`` actions whose observation is the history
-            (H,), or a dict with ``history`` (H,) and ``user``.
+            (H,), or a dict with ``history`` (H,) and, where it has one, ``user``.
         judge: as above.
         k: as above.
         reward: as above.
@@ -123,25 +140,34 @@ class LLMOracleEnv(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorA
             self, _disable_deepcopy=True, judge=judge, k=k, reward=reward
         )
         gym.Wrapper.__init__(self, env)
-        n_items = _check_arguments(env.action_space, judge, k, reward)
+        self.n_items = _check_arguments(env.action_space, judge, k, reward)
         self.judge, self.k, self.reward = judge, k, reward
-        self.action_space = gym.spaces.MultiDiscrete([n_items] * k)
+        self.action_space = gym.spaces.MultiDiscrete([self.n_items] * k)
         self._observation: Observation | None = None
+        self._rng = np.random.default_rng()
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Resets the inner environment."""
+        """Resets the inner environment, which reads ``seed`` and ``options``."""
         observation, info = self.env.reset(seed=seed, options=options)
+        self._rng = _seeded(seed, self._rng)
         self._observation = _batch_of_one(observation)
-        return observation, info
+        return observation, info | {"item": self.n_items, "pick": NONE}
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
-        """Shows the user one item of the slate ``action`` (k,); see the vector form."""
-        slate = np.asarray(action)[None]
-        picks, items = _choose(self.judge, self._observation, slate, self.k, self.np_random)
+        """Shows the user one item of the slate ``action`` (k,); see the vector form.
+
+        Raises:
+            gym.error.ResetNeeded: before the first :meth:`reset`, and after a session's end.
+            ValueError: as the vector form.
+        """
+        if self._observation is None:
+            raise gym.error.ResetNeeded("there is no session: call reset() for a new user")
+        slate = as_ids("action", action, (self.k,), self.n_items)[None]
+        picks, items = _choose(self.judge, self._observation, slate, self._rng)
         observation, reward, terminated, truncated, info = self.env.step(items[0])
-        self._observation = _batch_of_one(observation)
+        self._observation = None if terminated or truncated else _batch_of_one(observation)
         if self.reward == "judge":
             reward = float(picks[0] >= 0)
         info = info | {"item": int(items[0]), "pick": int(picks[0])}
@@ -160,6 +186,7 @@ def _get_state(env: LLMOracleVectorEnv | LLMOracleEnv) -> State:
     return {
         "settings": _settings(env),
         "observation": deepcopy(env._observation),
+        "rng": env._rng.bit_generator.state,
         "env": get_state(env.env),
     }
 
@@ -168,6 +195,7 @@ def _set_state(env: LLMOracleVectorEnv | LLMOracleEnv, state: State) -> None:
     check_settings(state["settings"], _settings(env), f"this {type(env).__name__}")
     set_state(env.env, state["env"])
     env._observation = deepcopy(state["observation"])
+    env._rng.bit_generator.state = state["rng"]
 
 
 def _settings(env: LLMOracleVectorEnv | LLMOracleEnv) -> State:
@@ -175,31 +203,31 @@ def _settings(env: LLMOracleVectorEnv | LLMOracleEnv) -> State:
 
 
 def _choose(
-    judge: Judge,
-    observation: Observation | None,
-    slates: NDArray[np.integer],
-    k: int,
-    rng: np.random.Generator,
+    judge: Judge, observation: Observation, slates: IntArray, rng: np.random.Generator
 ) -> tuple[IntArray, IntArray]:
     """Asks the judge; returns its picks (N,) and the items to show (N,)."""
-    if observation is None:
-        raise gym.error.ResetNeeded("call reset() before step()")
     users = None
     if isinstance(observation, dict):
-        users = observation["user"].astype(np.int64)
+        if "user" in observation:
+            users = observation["user"].astype(np.int64)
         observation = observation["history"]
-    histories = observation.astype(np.int64)
-    candidates = slates.astype(np.int64)
-    if slates.shape != (len(histories), k):
-        raise ValueError(
-            f"the action has shape {slates.shape}: give k={k} item ids for each of the "
-            f"{len(histories)} environments, shape {(len(histories), k)}"
-        )
-    picks = judge.choose(histories, candidates, users)
+    picks = judge.choose(observation.astype(np.int64), slates, users)
     # Drawn whether needed or not: a changed verdict then leaves later random draws as they were.
-    at_random = rng.integers(k, size=len(picks))
+    at_random = rng.integers(slates.shape[1], size=len(picks))
     shown = np.where(picks >= 0, picks, at_random)
-    return picks, candidates[np.arange(len(candidates)), shown]
+    return picks, slates[np.arange(len(slates)), shown]
+
+
+def _seeded(seed: int | None, rng: np.random.Generator) -> np.random.Generator:
+    """The generator after a reset: Gymnasium's vector environments share none with a wrapper."""
+    # The second number sets its stream apart from the inner environment's of the same seed.
+    return rng if seed is None else np.random.default_rng((seed, 1))
+
+
+def _chosen(items: IntArray, picks: IntArray, mask: BoolArray) -> dict[str, Any]:
+    """The two infos, each (N,), beside the mask of the rows that they hold for."""
+    chosen = {"item": items.copy(), "pick": picks.copy()}
+    return {**chosen, **{f"_{key}": mask.copy() for key in chosen}}
 
 
 def _batch_of_one(observation: Any) -> Observation:

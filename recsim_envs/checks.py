@@ -15,31 +15,34 @@ def check_choice(argument: str, value: str, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{argument}={value!r} is unknown: use one of {choices}")
 
 
-def as_ids(argument: str, values: Any, shape: tuple[int, ...], limit: int) -> IntArray:
+def as_ids(argument: str, values: Any, shape: tuple[int, ...], limit: int | IntArray) -> IntArray:
     """Returns ``values`` as integers, having refused all that are not whole numbers in range.
 
     Args:
         argument: what the values are, for the message.
         values: one number or an array of them.
         shape: the only one that is accepted; () for one number.
-        limit: ids are ``0..limit - 1``.
+        limit: ids are ``0..limit - 1``; or each place's own limit, of that shape.
 
     Raises:
         ValueError: for another shape, a float, a boolean, a string, or an id out of range.
     """
     ids = np.asarray(values)
-    if ids.dtype.kind not in "iu":
+    kind = str(ids.dtype)
+    if isinstance(values, list | tuple):  # NumPy reads [3, True] as two integers
+        each = np.asarray(values, dtype=object).flat
+        kind = "bool" if any(isinstance(value, bool) for value in each) else kind
+    if ids.dtype.kind not in "iu" or kind == "bool":
         raise ValueError(
-            f"{argument}={values!r} is no integer ({ids.dtype}): give ids 0..{limit - 1}"
+            f"{argument}={values!r} is no integer ({kind}): give ids 0..{np.max(limit) - 1}"
         )
     if ids.shape != shape:
         wanted = "one number" if shape == () else f"shape {shape}"
         raise ValueError(f"{argument}={values!r} has shape {ids.shape}: give {wanted}")
     outside = (ids < 0) | (ids >= limit)
     if outside.any():
-        raise ValueError(
-            f"{argument} {ids[outside].flat[0]} is out of range: ids are 0..{limit - 1}"
-        )
+        bad, most = ids[outside][0], np.broadcast_to(limit, shape)[outside][0] - 1
+        raise ValueError(f"{argument}={bad} is out of range: ids are 0..{most}")
     return ids.astype(np.int64)
 
 

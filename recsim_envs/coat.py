@@ -29,7 +29,9 @@ class CoatEnv(RecommenderEnv):
       on the left with `n_items`; all padding at first.
 
     ## Starting State
-    A uniformly drawn user who has seen nothing.
+    A uniformly drawn user who has seen nothing. `reset(options={"user": 7})` brings user 7. In
+    `gym.make_vec` the value may be one for each user, and `reset_mask` says which users are
+    replaced. Other options are refused.
 
     ## Rewards
     The user's rating of the coat, from 1 to 5. `split="test"`: the completed rating matrix.
@@ -42,8 +44,9 @@ class CoatEnv(RecommenderEnv):
     - Truncation: after 30 steps.
 
     ## Information
-    `item`, `distinct` (share of distinct coats in the session), `nearest` (distance to the most
-    alike recent coat; infinite at first).
+    `step` returns `item`, `distinct` (share of distinct coats in the session), `nearest` (distance
+    to the most alike recent coat; infinite at first). `reset` returns the same keys: no coat was
+    recommended yet, so `item` is `n_items`, `distinct` 0 and `nearest` infinite.
 
     ## Arguments
     ```python

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, SupportsFloat
 
 import gymnasium as gym
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from recsim_envs.arrays import BoolArray
 from recsim_envs.checks import as_ids
 from recsim_envs.data.dataset import Dataset
-from recsim_envs.state import State
+from recsim_envs.state import State, check_settings
 from recsim_envs.users.simulator import Observation, Simulator, Start, Terms
 
 
@@ -50,7 +51,7 @@ class RecommenderVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
     ) -> None:
         _check_render_mode(render_mode, [])
         self.render_mode = None
-        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.autoreset_mode = _read_autoreset_mode(autoreset_mode)
         self.metadata = {"render_modes": [], "autoreset_mode": self.autoreset_mode}
         self.simulator = simulator
         self.num_envs = simulator.n
@@ -77,16 +78,17 @@ class RecommenderVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
 
         Args:
             seed: of the one generator that all users share.
-            options: ``reset_mask``, (N,) booleans, replaces only those users. What else may be
-                chosen of the new sessions is on the environment's page: one id for all users, or
-                (N,) of them.
+            options: ``reset_mask``, (N,) booleans of which one at least is True, replaces only
+                those users. What else may be chosen of the new sessions is on the environment's
+                page: one id for all users, or (N,) of them.
 
         Raises:
             ValueError: for an unknown option or a value out of range; nothing has changed.
         """
+        # Not the caller's dict: Gymnasium's wrappers read reset_mask in it after this call.
         rest = dict(options or {})
         mask = _read_mask(rest.pop("reset_mask", None), self.num_envs)
-        chosen = _read_start(rest, self.simulator)
+        chosen = _read_start(rest, self.simulator, ["reset_mask", *self.simulator.choices])
         super().reset(seed=seed)
         self.simulator.reset(mask, self.np_random, chosen)
         self._needs_reset &= ~mask
@@ -101,9 +103,12 @@ class RecommenderVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             ValueError: for anything but (N,) integers within the catalogue; nothing has changed.
         """
         if self._needs_reset.any():
-            rows = np.flatnonzero(self._needs_reset).tolist()
-            raise gym.error.ResetNeeded(f"environments {rows} have no session: call reset()")
-        items = as_ids("action", actions, (self.num_envs,), self.dataset.n_items)
+            rows = np.flatnonzero(self._needs_reset)
+            raise gym.error.ResetNeeded(
+                f"{len(rows)} of {self.num_envs} users have no session, the first is user "
+                f"{rows[0]}: call reset()"
+            )
+        items = as_ids("actions", actions, (self.num_envs,), self.dataset.n_items)
         kept = self._replace_pending()
         reward, terminated, truncated, terms = self.simulator.step(items, self.np_random)
         if self._pending.any():
@@ -131,6 +136,7 @@ class RecommenderVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             "rng": self.np_random.bit_generator.state,
             "needs_reset": self._needs_reset.copy(),
             "pending": self._pending.copy(),
+            "settings": self._settings(),
         }
 
     def set_state(self, state: State) -> None:
@@ -139,10 +145,14 @@ class RecommenderVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         Raises:
             ValueError: if that one was made with other arguments; the message names both.
         """
+        check_settings(state["settings"], self._settings(), f"this {type(self).__name__}")
         self.simulator.set_state(state["simulator"])
         self.np_random.bit_generator.state = state["rng"]
         self._needs_reset[:] = state["needs_reset"]
         self._pending[:] = state["pending"]
+
+    def _settings(self) -> State:
+        return {"autoreset_mode": self.autoreset_mode.value}
 
     def _replace_pending(self) -> dict[str, NDArray[Any]]:
         """Begins the new sessions of the last step's users; returns their state to keep."""
@@ -155,8 +165,8 @@ class RecommenderVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
     def _last_observations(self, done: BoolArray) -> NDArray[np.object_]:
         last = self.simulator.observe()
         final = np.full(self.num_envs, None, dtype=object)
-        for i in np.flatnonzero(done):
-            final[i] = _row(last, int(i))
+        for i in np.flatnonzero(done).tolist():
+            final[i] = _row(last, i)
         return final
 
 
@@ -204,7 +214,7 @@ class RecommenderEnv(gym.Env[Any, np.int64]):
         Raises:
             ValueError: for an unknown option or a value out of range; nothing has changed.
         """
-        chosen = _read_start(dict(options or {}), self.simulator)
+        chosen = _read_start(options or {}, self.simulator, list(self.simulator.choices))
         super().reset(seed=seed)
         self.simulator.reset(np.ones(1, dtype=bool), self.np_random, chosen)
         self._over = False
@@ -260,7 +270,16 @@ class RecommenderEnv(gym.Env[Any, np.int64]):
 
 def _check_render_mode(render_mode: str | None, modes: list[str]) -> None:
     if render_mode not in (None, *modes):
-        raise TypeError(f"render_mode={render_mode!r} is not supported: use one of {modes} or None")
+        known = " or ".join(map(repr, [*modes, None]))
+        raise TypeError(f"render_mode={render_mode!r} is not supported: use {known}")
+
+
+def _read_autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
+    try:
+        return AutoresetMode(mode)
+    except ValueError:
+        known = [each.value for each in AutoresetMode]
+        raise ValueError(f"autoreset_mode={mode!r} is unknown: use one of {known}") from None
 
 
 def _read_mask(mask: Any, n: int) -> BoolArray:
@@ -271,15 +290,16 @@ def _read_mask(mask: Any, n: int) -> BoolArray:
         raise ValueError(
             f"options['reset_mask'] is {read.dtype} of shape {read.shape}: give booleans ({n},)"
         )
+    if not read.any():
+        raise ValueError("options['reset_mask'] is False everywhere: name one user at least")
     return read.copy()
 
 
-def _read_start(options: dict[str, Any], simulator: Simulator) -> Start:
+def _read_start(options: Mapping[str, Any], simulator: Simulator, known: list[str]) -> Start:
     chosen = {}
     for name, value in options.items():
         if name not in simulator.choices:
-            known = ["reset_mask", *simulator.choices]
-            raise ValueError(f"options[{name!r}] is unknown: use {known} (reset_mask: make_vec)")
+            raise ValueError(f"options[{name!r}] is unknown: use {' or '.join(map(repr, known))}")
         values = np.broadcast_to(value, (simulator.n,)) if np.ndim(value) == 0 else value
         chosen[name] = as_ids(f"options[{name!r}]", values, (simulator.n,), simulator.choices[name])
     simulator.check_start(chosen)

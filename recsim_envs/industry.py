@@ -24,10 +24,11 @@ class IndustryEnv(RecommenderEnv):
 
     ## Observation Space
     `Box(0, n_items, (12,), int32)`: the last 12 products, newest last, padded on the left with
-    `n_items`.
+    `n_items`; with `history="accepted"` a dict of `history` and `shown`, as in LFM-v0.
 
     ## Starting State
-    The first product of a sequence drawn uniformly from the split.
+    The first product of a sequence drawn uniformly from the split, or what `reset`'s options
+    `start_item` or `sequence` choose, as in LFM-v0.
 
     ## Rewards
     `r = 5 * sigmoid(score(history, product))`, from 0 to 5.
@@ -38,11 +39,12 @@ class IndustryEnv(RecommenderEnv):
     - Truncation: after 12 steps.
 
     ## Information
-    `item`, `distinct`, `probability` and `patience`, as in LFM-v0.
+    `item`, `distinct`, `probability`, `patience` and `accepted`, from `reset` and `step`, as in
+    LFM-v0.
 
     ## Arguments
-    Those of `recsim/LFM-v0`: `data`, `split`, `test_model`, `user_model`, `patience`, `max_steps`,
-    `leaves`, `repeats`.
+    Those of `recsim/LFM-v0`: `data`, `split`, `test_model`, `user_model`, `history`, `patience`,
+    `max_steps`, `leaves`, `repeats`.
 
     ## Version History
     - v0: first version.

@@ -27,10 +27,15 @@ class LFMEnv(RecommenderEnv):
 
     ## Observation Space
     `Box(0, n_items, (12,), int32)`: the last 12 tracks, newest last. The left is padded with
-    `n_items`, so that an id in the history equals the action that recommends it.
+    `n_items`, so that an id in the history equals the action that recommends it. With
+    `history="accepted"` a dict of two of them: `history`, the tracks that the listener accepted,
+    and `shown`, the last 12 that were recommended.
 
     ## Starting State
-    The first track of a sequence drawn uniformly from the split.
+    The first track of a sequence drawn uniformly from the split. `reset(options={"start_item": 7})`
+    begins with another track, `reset(options={"sequence": 7})` with the first one of sequence 7,
+    which must belong to the split. In `gym.make_vec` the value may be one for each listener, and
+    `reset_mask` says which listeners are replaced. Other options are refused.
 
     ## Rewards
     `r = 5 * sigmoid(score(history, track))`, from 0 to 5. A uniformly random policy gets about 0.4
@@ -44,7 +49,9 @@ class LFMEnv(RecommenderEnv):
 
     ## Information
     `step` returns `item` (the track just recommended), `distinct` (share of distinct tracks in the
-    session, from 0 to 1), `probability` (`sigmoid(score)`) and `patience`.
+    session, from 0 to 1), `probability` (`sigmoid(score)`), `patience` and `accepted` (whether the
+    listener accepted the track: true with that probability). `reset` returns the same keys: nothing
+    was recommended yet, so `item` is `n_items`, and all but `patience` are 0.
 
     ## Arguments
     ```python
@@ -56,6 +63,8 @@ class LFMEnv(RecommenderEnv):
     - `test_model`: "all": the test split's model is fitted on all sequences, with another seed.
       "disjoint": on the held-out 20% alone, as HAC does.
     - `user_model`: "reconstruction", "hac" or "kuaisim".
+    - `history`: which recommended tracks become part of the history: "shown", all, or "accepted",
+      those with `accepted`; None is the user model's own ("reconstruction": "shown").
     - `patience`: the initial patience; None is the user model's own.
     - `max_steps`: the length cap.
     - `leaves`: False keeps every listener to the cap. Pre-training with a judge uses it, so that no

@@ -7,23 +7,26 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode
+from gymnasium.spaces import MultiDiscrete
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorWrapper
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
+from recsim_envs.checks import as_ids
 from recsim_envs.state import State, get_state, set_state
 
 
 class BatchedVecEnv(VecEnv):
     """Steps all users with one call of the vector environment.
 
-    Each user's info dict holds ``item``, the item shown, and where a judge chose it ``pick``, its
-    place in the slate or -1; at the end of a session also SB3's ``terminal_observation`` and
-    ``TimeLimit.truncated``. The other named terms stay batched, in :attr:`last_infos`.
+    Each user's info dict holds the vector environment's named terms for that user, as Python
+    scalars; at the end of a session those of its last step, and SB3's ``terminal_observation`` and
+    ``TimeLimit.truncated``. ``reset_infos`` holds what the last :meth:`reset` said.
 
     Args:
-        env: a vector environment with ``AutoresetMode.SAME_STEP``, whose infos hold ``item``.
+        env: a vector environment with ``AutoresetMode.SAME_STEP``: recsim's, Gymnasium's
+            ``SyncVectorEnv`` or ``AsyncVectorEnv`` of recsim's, or either in vector wrappers.
 
     Raises:
         ValueError: for another autoreset mode.
@@ -37,31 +40,64 @@ class BatchedVecEnv(VecEnv):
                 "same step; make the environment with AutoresetMode.SAME_STEP"
             )
         self.env = env
-        self.last_infos: dict[str, Any] = {}
+        self._own_options = False
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+
+    def set_options(self, options: list[dict[str, Any]] | dict[str, Any] | None = None) -> None:
+        """Options of the next reset.
+
+        Args:
+            options: the vector environment's own, such as ``{"user": 3}`` for all users; or a list
+                of each user's, such as ``[{"user": 3}, {}]``.
+
+        Raises:
+            ValueError: for a list of another length.
+        """
+        if isinstance(options, list) and len(options) != self.num_envs:
+            raise ValueError(f"{len(options)} options for {self.num_envs} users: give one a user")
+        super().set_options(options)
+        self._own_options = isinstance(options, list)
 
     def reset(self) -> Any:
         """Replaces all users; the first seed given to ``seed()`` seeds them all."""
-        observations, self.last_infos = self.env.reset(seed=self._seeds[0])
+        common = None if self._own_options else self._options[0]
+        observations, infos = self.env.reset(seed=self._seeds[0], options=common or None)
+        self.reset_infos = _per_user(infos, self.num_envs)
+        if self._own_options:
+            for i, own in enumerate(self._options):
+                if own:
+                    options = {**own, "reset_mask": np.arange(self.num_envs) == i}
+                    observations, infos = self.env.reset(options=options)
+                    self.reset_infos[i] = _per_user(infos, self.num_envs)[i]
         self._reset_seeds()
         self._reset_options()
+        self._own_options = False
         return observations
 
     def step_async(self, actions: NDArray[Any]) -> None:
-        """Keeps the actions for :meth:`step_wait`."""
+        """Keeps the actions for :meth:`step_wait`.
+
+        Raises:
+            ValueError: for another shape, no integers, or an action out of range; no user has
+                been stepped.
+        """
+        space = self.env.action_space
+        if isinstance(space, MultiDiscrete):
+            actions = as_ids("actions", actions, space.shape, space.nvec)
         self._actions = actions
 
     def step_wait(self) -> VecEnvStepReturn:
         """Steps all users."""
         observations, rewards, terminated, truncated, infos = self.env.step(self._actions)
-        self.last_infos = infos
         done = terminated | truncated
-        named = [key for key in ("item", "pick") if key in infos]
-        rows = zip(*(infos[key].tolist() for key in named), strict=True)
-        per_user: list[dict[str, Any]] = [dict(zip(named, row, strict=True)) for row in rows]
-        for i in np.flatnonzero(done):
-            per_user[i]["terminal_observation"] = infos["final_obs"][i]
-            per_user[i]["TimeLimit.truncated"] = bool(truncated[i] and not terminated[i])
+        per_user = _per_user(infos, self.num_envs)
+        if done.any():
+            # Beside them, infos may hold those of the next session's reset, as Gymnasium's do.
+            last = _per_user(infos.get("final_info", {}), self.num_envs)
+            for i in np.flatnonzero(done):
+                per_user[i].update(last[i])
+                per_user[i]["terminal_observation"] = infos["final_obs"][i]
+                per_user[i]["TimeLimit.truncated"] = bool(truncated[i] and not terminated[i])
         return observations, np.asarray(rewards, dtype=np.float32), done, per_user
 
     def get_state(self) -> State:
@@ -77,15 +113,19 @@ class BatchedVecEnv(VecEnv):
         self.env.close()
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """The vector environment's attribute, once a user; (N, ...) values of methods are split."""
-        value = getattr(self.env, attr_name)
-        return [value for _ in self._get_indices(indices)]
+        """Each user's attribute; one that belongs to the vector environment is every user's."""
+        owner = self._owner(attr_name)
+        if isinstance(owner, SyncVectorEnv | AsyncVectorEnv) and not hasattr(owner, attr_name):
+            values = owner.get_attr(attr_name)
+        else:
+            values = (getattr(owner, attr_name),) * self.num_envs
+        return [values[i] for i in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
         """Sets an attribute for all users."""
         if indices is not None:
             raise ValueError(f"indices={indices}: the users share one environment; use None")
-        setattr(self.env, attr_name, value)
+        setattr(self._owner(attr_name), attr_name, value)
 
     def env_method(
         self,
@@ -95,16 +135,49 @@ class BatchedVecEnv(VecEnv):
         **method_kwargs: Any,
     ) -> list[Any]:
         """Calls a batched method such as ``action_masks`` and returns its rows."""
-        rows = getattr(self.env, method_name)(*method_args, **method_kwargs)
+        owner = self._owner(method_name)
+        if isinstance(owner, SyncVectorEnv | AsyncVectorEnv) and not hasattr(owner, method_name):
+            rows = owner.call(method_name, *method_args, **method_kwargs)
+        else:
+            rows = getattr(owner, method_name)(*method_args, **method_kwargs)
         return [rows[i] for i in self._get_indices(indices)]
 
     def env_is_wrapped(
         self, wrapper_class: type[gym.Wrapper[Any, Any, Any, Any]], indices: VecEnvIndices = None
     ) -> list[bool]:
-        """No single-user wrapper can be inside."""
+        """False: of wrappers around a single user nothing is known here."""
         return [False for _ in self._get_indices(indices)]
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Seeds the generator that all users share, from the next reset on."""
         self._seeds = [seed] * self.num_envs
         return self._seeds
+
+    def _owner(self, name: str) -> gym.vector.VectorEnv[Any, Any, Any]:
+        """The outermost layer that has the attribute: vector wrappers forward none."""
+        layer = self.env
+        while isinstance(layer, VectorWrapper) and not hasattr(layer, name):
+            layer = layer.env
+        return layer
+
+
+def _per_user(infos: dict[str, Any], n: int) -> list[dict[str, Any]]:
+    """Splits what Gymnasium calls vector infos, arrays beside masks, into one dict a user."""
+    per_user: list[dict[str, Any]] = [{} for _ in range(n)]
+    for key, values in infos.items():
+        if key.startswith("_") or key in ("final_obs", "final_info"):
+            continue
+        rows = _per_user(values, n) if isinstance(values, dict) else _as_list(values)
+        mask = infos.get(f"_{key}")
+        if mask is None or mask.all():
+            for info, value in zip(per_user, rows, strict=True):
+                info[key] = value
+        else:
+            for i in np.flatnonzero(mask):
+                per_user[i][key] = rows[i]
+    return per_user
+
+
+def _as_list(values: NDArray[Any]) -> list[Any]:
+    # Scalars as Python's own, which SB3's monitors write and compare; a user's array stays one.
+    return values.tolist() if values.ndim == 1 else list(values)

@@ -134,10 +134,11 @@ def test_a_state_of_other_settings_is_refused():
     states = {env_id: get_state(gym.make_vec(env_id, num_envs=2)) for env_id in IDS}
     for env_id, arguments, both in (
         ("recsim/LFM-v0", {"split": "test"}, "split='train'.*split='test'"),
-        ("recsim/LFM-v0", {"patience": 5.0}, "initial_patience=10.0.*initial_patience=5.0"),
+        ("recsim/LFM-v0", {"patience": 5.0}, "patience=10.0.*patience=5.0"),
         ("recsim/Coat-v0", {"window": "easyrl4rec"}, "window='exact'.*window='easyrl4rec'"),
         ("recsim/Coat-v0", {"max_steps": 9}, "max_steps=30.*max_steps=9"),
         ("recsim/Coat-v0", {"num_envs": 3}, "n=2.*n=3"),
+        ("recsim/Coat-v0", {"autoreset_mode": "NextStep"}, "'SameStep'.*'NextStep'"),
     ):
         env = gym.make_vec(env_id, **{"num_envs": 2, **arguments})
         with pytest.raises(ValueError, match=both):
@@ -264,7 +265,7 @@ def test_bad_arguments_name_themselves(env_id, monkeypatch, tmp_path):
     with pytest.raises(gym.error.ResetNeeded):
         env.unwrapped.step(0)
     env.reset()
-    with pytest.raises(ValueError, match="-1 is no item"):
+    with pytest.raises(ValueError, match="action=-1 is out of range"):
         env.unwrapped.step(-1)
 
 

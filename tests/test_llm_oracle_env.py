@@ -252,7 +252,7 @@ def test_bad_steps_are_refused():
     with pytest.raises(gym.error.ResetNeeded):
         env.step(SLATES)
     env.reset(seed=0)
-    with pytest.raises(ValueError, match=r"shape \(2, 2\): give k=3"):
+    with pytest.raises(ValueError, match=r"shape \(2, 2\): give shape \(2, 3\)"):
         env.step(SLATES[:, :2])
 
 

@@ -20,9 +20,9 @@ from recsim_envs.rewards.evaluate import (
 )
 from recsim_envs.rewards.fit import cut_windows, fit_reward_model
 from recsim_envs.rewards.prepare import prepare, save_reward_model
-from recsim_envs.rewards.repeats import newest_places, repeat_rates, transitions_of
+from recsim_envs.rewards.repeats import repeat_rates, transitions_of
 from recsim_envs.rewards.reward_model import SequenceRewardModel
-from recsim_envs.rewards.sequence import SequenceReward
+from recsim_envs.rewards.sequence import SequenceReward, newest_places
 
 
 def fit(dataset: Dataset, folder, numbers, features=None, name="model", **changes):
@@ -84,13 +84,17 @@ def test_numpy_and_torch_are_one_function():
     histories[0] = n_items  # a user who had nothing yet
     with torch.no_grad():
         expected = (
-            model.shared_logits(model.query(torch.from_numpy(histories)), torch.arange(n_items))
+            model.shared_logits(
+                model.queries(torch.from_numpy(histories))[:, -1], torch.arange(n_items)
+            )
             .double()
             .numpy()
         )
         vectors = model.similarity_embedding.weight.numpy()
         for row, history in enumerate(histories):  # no item is similar to itself
-            for lag, item in enumerate(history[::-1][: (history < n_items).sum()]):
+            newest_first = history[::-1].tolist()
+            for item in set(newest_first) - {n_items}:
+                lag = newest_first.index(item)
                 expected[row, item] -= weights["lag_weight"][lag] * (vectors[item] ** 2).sum()
         items = rng.integers(n_items, size=40)
     everything = np.tile(np.arange(n_items), (40, 1))
@@ -117,22 +121,27 @@ def test_rescaling_is_exact():
     model = SequenceRewardModel(9, 5, embedding_dim=8, similarity_dim=4).eval()
     histories = torch.tensor([[3, 1, 4, 1, 5], [9, 9, 9, 2, 6]])
     with torch.no_grad():
-        before = model.shared_logits(model.query(histories), torch.arange(9))
+        before = model.shared_logits(model.queries(histories), torch.arange(9))
         model.rescale(0.7, -1.5)
-        after = model.shared_logits(model.query(histories), torch.arange(9))
+        after = model.shared_logits(model.queries(histories), torch.arange(9))
     assert torch.allclose(after, 0.7 * before - 1.5, atol=1e-5)
 
 
 def test_prefixes_in_training_are_histories_in_use():
     torch.manual_seed(0)
     model = SequenceRewardModel(9, 5, embedding_dim=8, similarity_dim=4).eval()
-    history = torch.tensor([[3, 1, 4, 1, 5]])
+    history = torch.tensor([[3, 1, 4, 1, 3]])
     with torch.no_grad():
-        prefixes = model.prefix_queries(history)[0]
+        prefixes = model.queries(history)[0]
         for size in range(1, 6):
             padded = torch.full((1, 5), 9)
             padded[0, 5 - size :] = history[0, :size]
-            assert torch.allclose(model.query(padded)[0], prefixes[size - 1], atol=1e-5)
+            assert torch.allclose(model.queries(padded)[0, -1], prefixes[size - 1], atol=1e-5)
+        # By hand: the newest item is 3, then 1, then 4; older places of 3 and 1 do not count.
+        own = model.similarity_embedding.weight
+        w = model.lag_weight
+        by_hand = w[0] * own[3] + w[1] * own[1] + w[2] * own[4]
+        assert torch.allclose(prefixes[-1, 8:], by_hand, atol=1e-5)
 
 
 def random_shop(repeats: float, n: int = 1500, n_items: int = 200) -> Dataset:

@@ -168,7 +168,7 @@ def _draw(model: SequenceRewardModel, history: Tensor, target: Tensor, n_shared:
     causal = torch.ones(history.shape[1], history.shape[1], dtype=torch.bool).tril()
     again = ((target[:, :, None] == history[:, None, :]) & causal).any(dim=2)  # (B, H)
     asked = (target != n_items) & ~again  # P of them
-    queries = model.prefix_queries(history)[asked]  # (P, d + D)
+    queries = model.queries(history)[asked]  # (P, d + D)
     positive = model.logits(queries, target[asked][:, None])[:, 0]
     items = torch.randint(n_items, (n_shared,))
     had = ((history[:, :, None] == items).cumsum(dim=1) > 0)[asked]

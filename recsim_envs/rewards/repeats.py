@@ -16,8 +16,8 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from recsim_envs.arrays import BoolArray, Float32Array, FloatArray, IntArray
-from recsim_envs.rewards.sequence import SequenceReward
+from recsim_envs.arrays import Float32Array, FloatArray, IntArray
+from recsim_envs.rewards.sequence import SequenceReward, newest_places
 
 MAX_TRANSITIONS = 20_000
 """Drawn to solve for the intercepts: their mean probability then has an error below a hundredth of
@@ -120,17 +120,6 @@ def repeat_rates(reward: SequenceReward, sequences: Sequence[IntArray]) -> list[
                 RepeatRate(lag=lag, transitions=int(here.sum()), data=rate, simulated=mean)
             )
     return result
-
-
-def newest_places(histories: IntArray, n_items: int) -> BoolArray:
-    """Which places of (T, H) hold an item that does not stand at a newer place too."""
-    length = histories.shape[1]
-    again = [
-        (histories[:, place + 1 :] == histories[:, place, None]).any(axis=1)
-        for place in range(length)
-    ]
-    newest: BoolArray = (histories < n_items) & ~np.stack(again, axis=1)
-    return newest
 
 
 def _intercept(score: FloatArray, rate: float) -> float:

@@ -78,19 +78,23 @@ class SequenceRewardModel(nn.Module):
                 weight.mul_(slope)
             self.item_bias.weight[:n_items] += intercept
 
-    def query(self, histories: Tensor) -> Tensor:
-        """What each whole history asks for: (B, H) to (B, d + D)."""
-        encoded = self.encoder.encode(histories)
-        similar = self.lag_weight.flip(0) @ self.similarity_embedding(histories)  # (B, D)
-        return torch.cat([encoded, similar], dim=-1)
-
-    def prefix_queries(self, histories: Tensor) -> Tensor:
-        """What each prefix of each history asks for, in training: (B, H) to (B, H, d + D)."""
-        place = torch.arange(histories.shape[1])
-        lag = place[:, None] - place  # (H, H), negative = to come
-        weight = torch.where(lag >= 0, self.lag_weight[lag.clamp(min=0)], 0.0)
-        similar = weight @ self.dropout(self.similarity_embedding(histories))  # (B, H, D)
+    def queries(self, histories: Tensor) -> Tensor:
+        """What each prefix of each history asks for: (B, H) to (B, H, d + D)."""
+        similar = self.lag_weights(histories) @ self.dropout(self.similarity_embedding(histories))
         return torch.cat([self.encoder(histories), similar], dim=-1)
+
+    def lag_weights(self, histories: Tensor) -> Tensor:
+        """How much each item counts for each prefix: (B, H) to (B, prefix H, item H).
+
+        An item counts once, at its newest place: a history that holds one item many times is not
+        many times as similar to it.
+        """
+        place = torch.arange(histories.shape[1])
+        lag = place[:, None] - place  # (prefix H, item H), negative = to come
+        weight = torch.where(lag >= 0, self.lag_weight[lag.clamp(min=0)], 0.0)
+        same = (histories[:, :, None] == histories[:, None, :]) & (lag < 0)  # (B, H, later H)
+        again = torch.where(same, place, len(place)).amin(dim=2)  # (B, H), the next place of each
+        return torch.where(place[:, None] < again[:, None, :], weight, 0.0)
 
     def item_vectors(self, items: Tensor) -> Tensor:
         """What the queries are compared with: (...) to (..., d + D)."""

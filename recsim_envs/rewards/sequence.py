@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save
 from scipy.special import erf, expit
 
-from recsim_envs.arrays import Float32Array, FloatArray, IntArray
+from recsim_envs.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from recsim_envs.data.dataset import DataError
 from recsim_envs.files import write_whole
 
@@ -33,10 +33,11 @@ class SequenceReward:
 
     The score of item a after history h is::
 
-        <encode(h), item_a> + sum over lags l of lag_weight[l] <similar_h[l], similar_a>
-            + bias_a + repeat_bias[l] if a stands in h, l being the lag of its newest place
+        <encode(h), item_a> + sum over items i of h, i != a, of lag_weight[l] <similar_i, similar_a>
+            + bias_a + repeat_bias[l] if a stands in h
 
-    An item is not similar to itself: the lags at which h holds a are left out of the sum.
+    where l is the lag of an item's newest place in h, 1 for the newest item. An item counts once,
+    and is not similar to itself: a history of one item again and again is not ever more like it.
 
     Args:
         weights: of a :class:`recsim_envs.rewards.reward_model.SequenceRewardModel`, by name, and
@@ -107,23 +108,23 @@ class SequenceReward:
         score = (query * self.item[items]).sum(axis=1) + (near * self.similarity[items]).sum(axis=1)
         score += self.bias[items]
         at = histories == items[:, None]  # (B, H)
-        score -= at @ self.lag_weight[::-1] * self.length[items]
-        newest = at[:, ::-1].argmax(axis=1)  # lag - 1
-        score += np.where(at.any(axis=1), self.repeat_bias[newest], 0.0)
+        lag = at[:, ::-1].argmax(axis=1)  # of the newest place, less 1
+        change = self.repeat_bias[lag] - self.lag_weight[lag] * self.length[items]
+        score += np.where(at.any(axis=1), change, 0.0)
         probability: FloatArray = expit(score.astype(np.float64))
         return probability
 
     def scores_of(self, histories: NDArray[np.integer], items: IntArray) -> FloatArray:
         """Scores K items a history, without ``repeat_bias``: (B, H) and (B, K) to (B, K)."""
-        own = self.lag_weight[::-1]  # (H,), as the items: newest last
         scores = [np.empty((0, items.shape[1]))]
         for first in range(0, len(histories), BATCH):
             batch = slice(first, first + BATCH)
             query, near = self._queries(histories[batch])
             found = np.einsum("bd,bkd->bk", query, self.item[items[batch]])
             found += np.einsum("bd,bkd->bk", near, self.similarity[items[batch]])
-            at = items[batch, :, None] == histories[batch, None, :]  # (B, K, H)
-            found -= at @ own * self.length[items[batch]]
+            newest = newest_places(histories[batch], self.n_items)[:, None, :]
+            at = (items[batch, :, None] == histories[batch, None, :]) & newest  # (B, K, H)
+            found -= at @ self.lag_weight[::-1] * self.length[items[batch]]
             scores.append(found + self.bias[items[batch]])
         return np.concatenate(scores).astype(np.float64)
 
@@ -133,12 +134,11 @@ class SequenceReward:
         score = np.zeros((len(histories), self.n_items + 1), dtype=np.float32)
         score[:, :-1] = query @ self.item[:-1].T + near @ self.similarity[:-1].T + self.bias[:-1]
         rows = np.arange(len(histories))
-        newer = np.zeros(score.shape, dtype=bool)
+        newest = newest_places(histories, self.n_items)
         for lag in range(1, self.history_length + 1):
             item = histories[:, -lag]
-            score[rows, item] -= self.lag_weight[lag - 1] * self.length[item]
-            score[rows, item] += np.where(newer[rows, item], 0.0, self.repeat_bias[lag - 1])
-            newer[rows, item] = True
+            change = self.repeat_bias[lag - 1] - self.lag_weight[lag - 1] * self.length[item]
+            score[rows, item] += np.where(newest[:, -lag], change, 0.0)
         probability: FloatArray = expit(score[:, :-1].astype(np.float64))
         return probability
 
@@ -148,7 +148,8 @@ class SequenceReward:
         longest = max(1, int((histories != self.n_items).sum(axis=1).max(initial=0)))
         histories = histories[:, self.history_length - longest :]
         weight = self.lag_weight[longest - 1 :: -1]  # (L,), as the items: newest last
-        near = np.einsum("l,bld->bd", weight, self.similarity[histories])  # padding's row is zero
+        counted = weight * newest_places(histories, self.n_items)  # (B, L)
+        near = np.einsum("bl,bld->bd", counted, self.similarity[histories])
         return self._encode(histories), near
 
     def _encode(self, histories: NDArray[np.integer]) -> Float32Array:
@@ -196,3 +197,11 @@ class SequenceReward:
         scale = np.sqrt((centred**2).mean(axis=-1, keepdims=True) + np.float32(EPSILON))
         out: Float32Array = centred / scale * self.weights[f"{name}weight"]
         return out + self.weights[f"{name}bias"]
+
+
+def newest_places(histories: NDArray[np.integer], n_items: int) -> BoolArray:
+    """Which places of (B, H) hold an item that does not stand at a newer place too."""
+    later = ~np.tri(histories.shape[1], dtype=bool)  # (H, H)
+    again = (histories[:, :, None] == histories[:, None, :]) & later
+    newest: BoolArray = (histories < n_items) & ~again.any(axis=2)
+    return newest
