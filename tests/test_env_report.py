@@ -120,9 +120,8 @@ def test_shuffled_lists_lose_what_is_personal(subject):
 def test_users_are_those_of_gymnasium(history):
     made = make_users("recsim/Industry-v0", 8, split="test", history=history)
     subject = load_subject("replica/industry")
-    own, same = (
-        play(env, random_policy(env, 0), seed=1) for env in (made, subject.users(8, history=history))
-    )
+    users = subject.users(8, history=history)
+    own, same = (play(env, random_policy(env, 0), seed=1) for env in (made, users))
     assert np.array_equal(own.reward, same.reward)
     assert np.array_equal(own.length, same.length)
 

@@ -1,4 +1,4 @@
-"""Section "random policy": are users as hard to please as the paper's untrained agents found them?"""
+"""Section "random policy": are users as hard to please as those of the paper's untrained agents?"""
 
 from __future__ import annotations
 
