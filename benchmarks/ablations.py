@@ -29,13 +29,13 @@ from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 from benchmarks.agents import make_ialp, make_online_agent
 from benchmarks.cells import record_of, run_all
 from benchmarks.curve import TestCurve
-from benchmarks.evaluation import make_users
 from benchmarks.records import Record, data_label
 from benchmarks.report import plot_variants, print_variants
 from llm_oracle import LLMOracleVectorEnv
 from llm_oracle.build import build_judge
 from recsim_envs.data.text import text_features
 from recsim_envs.envs import RecommenderVectorEnv
+from recsim_envs.report.play import make_users
 from recsim_envs.sb3 import BatchedVecEnv
 
 BASE = "base"

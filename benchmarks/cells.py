@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from benchmarks.evaluation import make_users
 from benchmarks.records import Record
 from recsim_envs.files import write_whole
 from recsim_envs.provenance import git_revision, versions
+from recsim_envs.report.play import make_users
 
 
 def record_of(

@@ -21,7 +21,6 @@ from stable_baselines3.common.vec_env import VecMonitor
 from benchmarks.agents import ONLINE_AGENTS, make_ialp, make_online_agent
 from benchmarks.cells import record_of, run_all
 from benchmarks.curve import TestCurve, evaluate
-from benchmarks.evaluation import make_users, play, reference_policies
 from benchmarks.records import Record, data_label, row_of
 from benchmarks.report import plot_curves, print_table
 from ialp_agents import IALP
@@ -29,6 +28,9 @@ from llm_oracle import LLMOracleVectorEnv
 from llm_oracle.build import build_judge
 from recsim_envs.data.text import text_features
 from recsim_envs.envs import RecommenderVectorEnv
+from recsim_envs.report.lists import TRAINING_USERS, fixed_lists
+from recsim_envs.report.play import make_users, play
+from recsim_envs.report.policies import reference_policies, reference_scorers
 from recsim_envs.sb3 import BatchedVecEnv
 
 CURVE_POINTS = 10
@@ -175,9 +177,13 @@ def learn_online(settings: Settings, agent: str, seed: int) -> Record:
 def play_references(settings: Settings, seed: int) -> list[Record]:
     """Plays the reference policies on the test split."""
     rows = []
+    training = make_users(settings.env, TRAINING_USERS, data=settings.data, split="train")
+    lists = fixed_lists(training, 10_000 + seed)
+    scorers = reference_scorers(training.dataset)
     # The oracle scores the whole catalogue for each user: fewer of them keep it in memory.
     users = users_of_test_split(settings, min(settings.sessions, 500))
-    for name, act in reference_policies(users, seed).items():
+    policies = reference_policies(users, seed, lists=lists, scorers=scorers)
+    for name, act in policies.items():
         rows.append(row_of(name, seed, reference=play(users, act, seed=10_000 + seed)))
     return rows
 

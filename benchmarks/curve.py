@@ -9,8 +9,8 @@ from typing import Any
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
-from benchmarks.evaluation import Sessions, play
 from recsim_envs.envs import RecommenderVectorEnv
+from recsim_envs.report.play import Sessions, play
 
 
 def evaluate(

@@ -26,7 +26,6 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.records import interval
 from llm_oracle.adapters import shipped_adapter
 from llm_oracle.evaluate import Questions, ask, next_item_questions
 from llm_oracle.item_texts import item_texts
@@ -36,7 +35,8 @@ from llm_oracle.prompts import LABELS, sanitize
 from llm_oracle.transformers_judge import TransformersJudge
 from recsim_envs.arrays import IntArray
 from recsim_envs.data.dataset import Dataset
-from recsim_envs.rewards.prepare import load_data
+from recsim_envs.data.store import load_data
+from recsim_envs.report.figures import interval
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from scipy.stats import bootstrap
-
-from benchmarks.evaluation import Sessions
 from recsim_envs.data.dataset import Dataset
+from recsim_envs.report.figures import interval, r_avg
+from recsim_envs.report.play import Sessions
 
 Record = dict[str, Any]
 
@@ -48,21 +46,7 @@ def _summary(sessions: Sessions) -> Record:
         name: {"mean": float(values.mean()), "interval": interval(values.tolist())}
         for name, values in per_session.items()
     }
-    # A ratio of means: its interval comes from resampling whole sessions.
-    rng = np.random.default_rng(0)
-    drawn = rng.integers(len(sessions.length), size=(2000, len(sessions.length)))
-    ratios = sessions.reward[drawn].sum(axis=1) / sessions.length[drawn].sum(axis=1)
-    summary["average_reward"] = {
-        "mean": sessions.average_reward,
-        "interval": np.percentile(ratios, [2.5, 97.5]).tolist(),
-    }
+    average, *ends = r_avg(sessions)
+    summary["average_reward"] = {"mean": average, "interval": ends}
     summary["n_sessions"] = len(sessions.length)
     return summary
-
-
-def interval(values: list[float], seed: int = 0) -> tuple[float, float]:
-    """95% bootstrap interval of the mean (BCa, scipy); (nan, nan) for fewer than two values."""
-    if len(values) < 2 or np.ptp(values) == 0:
-        return (float("nan"), float("nan")) if len(values) < 2 else (values[0], values[0])
-    result = bootstrap((np.asarray(values),), np.mean, rng=np.random.default_rng(seed))
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)

@@ -13,8 +13,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmarks.records import Record, interval
+from benchmarks.records import Record
+from recsim_envs.report.figures import interval
 
+DRAWN = ("popularity", "best fixed list", "nearest text, whole history", "iALP")
+"""Rows without a curve that are drawn as lines; the oracle's would flatten the curves."""
 MEASURES = ("reward", "length", "average_reward", "distinct")
 
 
@@ -74,10 +77,8 @@ def plot_curves(records: list[Record], title: str, file: Path) -> None:
             axes.plot(steps, values.T, color=f"C{color}", alpha=0.25, linewidth=0.8)
         axes.plot(steps, values.mean(axis=0), color=f"C{color}", label=agent, marker=".")
     styles = ("--", ":", "-.", (0, (1, 3)))
-    references = [r for r in records if r["results"]["reference"] or r["agent"] == "iALP"]
+    references = [r for r in records if r["agent"] in DRAWN]
     for style, agent in zip(styles, dict.fromkeys(r["agent"] for r in references), strict=False):
-        if agent == "score-greedy oracle":
-            continue  # far above: it would flatten the curves
         shown = [r["results"] for r in references if r["agent"] == agent]
         means = [(x["reference"] or x["e = 0"])["reward"]["mean"] for x in shown]
         axes.axhline(float(np.mean(means)), color="gray", linestyle=style, linewidth=1, label=agent)

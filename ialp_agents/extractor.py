@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from recsim_envs.rewards.sasrec import SASRec
 
+KEYS = {"history", "user", "shown"}
+
 
 class SASRecExtractor(BaseFeaturesExtractor):
     """Encodes a session (and its user, where the environment names one) as d features.
@@ -25,8 +27,10 @@ class SASRecExtractor(BaseFeaturesExtractor):
 
     Args:
         observation_space: ``Box(0, n_items, (H,))`` of item ids, left-padded with ``n_items``,
-            newest last; or ``Dict(user=Discrete(n_users), history=Box)``. The user's learned
-            vector is added to the encoded session.
+            newest last; or a ``Dict`` with it as ``history``, and optionally ``user``
+            (``Discrete(n_users)``), whose learned vector is added to the encoded session, and
+            ``shown``, the latest offers, which the encoder leaves to others: of items that were
+            refused it learns nothing.
         embedding_dim: d, also ``features_dim`` (not given in the paper; HAC's is 32, SASRec's 50).
         n_layers: attention blocks (not given; SASRec's 2).
         n_heads: heads a block; divides ``embedding_dim`` (not given).
@@ -78,18 +82,18 @@ class SASRecExtractor(BaseFeaturesExtractor):
         """Encodes what SB3's preprocessing made of the observations.
 
         Args:
-            observations: (B, H) item ids, as floats (exact up to 16.7 million items); or a dict of
-                those and ``user``, one-hot: (B, n_users), or (B, 1, n_users) from a buffer.
+            observations: (B, H) item ids, as floats (exact up to 16.7 million items); or a dict
+                with those as ``history`` and, where there are users, ``user``, one-hot:
+                (B, n_users), or (B, 1, n_users) from a buffer.
 
         Returns:
             (B, d) features.
         """
+        history = observations["history"] if isinstance(observations, dict) else observations
+        encoded: Tensor = self.sasrec.encode(history)  # (B, d)
         if self.user_embedding is None:
-            assert isinstance(observations, Tensor)
-            encoded: Tensor = self.sasrec.encode(observations)
             return encoded
         assert isinstance(observations, dict)
-        encoded = self.sasrec.encode(observations["history"])  # (B, d)
         user = observations["user"].argmax(dim=-1).reshape(-1)  # (B,)
         embedded: Tensor = self.user_embedding(user)  # (B, d)
         return encoded + embedded
@@ -115,9 +119,11 @@ class SASRecExtractor(BaseFeaturesExtractor):
 def _read_space(space: spaces.Space[Any]) -> tuple[spaces.Box, int]:
     """Returns the history's space and the number of users (0: the observation names none)."""
     history, n_users = space, 0
-    if isinstance(space, spaces.Dict) and set(space.spaces) == {"user", "history"}:
-        history, user = space["history"], space["user"]
-        n_users = int(user.n) if isinstance(user, spaces.Discrete) else -1
+    if isinstance(space, spaces.Dict) and {"history"} <= set(space.spaces) <= KEYS:
+        history = space["history"]
+        if "user" in space.spaces:
+            user = space["user"]
+            n_users = int(user.n) if isinstance(user, spaces.Discrete) else -1
     if (
         n_users < 0
         or not isinstance(history, spaces.Box)
@@ -126,6 +132,7 @@ def _read_space(space: spaces.Space[Any]) -> tuple[spaces.Box, int]:
     ):
         raise ValueError(
             f"observation_space={space} is not a session of items: it must be "
-            "Box(0, n_items, (H,), an integer type) or Dict(user=Discrete(n_users), history=Box)"
+            "Box(0, n_items, (H,), an integer type), or a Dict of it as history and optionally "
+            "user=Discrete(n_users) and shown=Box"
         )
     return history, n_users

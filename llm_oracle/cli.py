@@ -17,9 +17,9 @@ import tyro
 from llm_oracle.adapters import TuneSettings
 from llm_oracle.cache import cache_stats, prune_verdicts, read_verdicts
 from llm_oracle.language_judge import Quantization
-from recsim_envs.cli import list_command, prepare_command
+from recsim_envs.cli import env_report_command, list_command, prepare_command
 from recsim_envs.data.dataset import DataError
-from recsim_envs.rewards.prepare import load_data
+from recsim_envs.data.store import load_data
 
 DAY = 24 * 3600
 
@@ -165,6 +165,7 @@ def main() -> None:
     commands: dict[str, Callable[..., Any]] = {
         "prepare": prepare_command,
         "list": list_command,
+        "env-report": env_report_command,
         "tune-judge": tune_judge_command,
         "judge-report": judge_report_command,
         "cache": cache_command,

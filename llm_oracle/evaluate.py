@@ -173,4 +173,5 @@ def _users(dataset: Dataset, sequences: IntArray) -> IntArray | None:
     if dataset.users is None:
         return None
     first = dataset.interactions.drop_duplicates("sequence")
-    return first["user"].to_numpy(np.int64)[sequences]
+    users: IntArray = first["user"].to_numpy(np.int64)
+    return users[sequences]

@@ -33,9 +33,10 @@ LOGIT_ROWS = 8
 class SharedPrefix:
     """Tokens that many questions begin with; their keys and values are computed once.
 
-    An answer does not depend, to the bit, on what else is asked. (On a CPU a matrix product gives a
-    row the same bits whatever the number of rows. Attention does not, when the layout of its row
-    changes; so no row holds tokens of two questions.)
+    An answer does not depend, to the bit, on what else is asked: attention gives a row other bits
+    when its layout changes, so no row holds tokens of two questions. What is left is the matrix
+    product's. oneDNN's (bfloat16) gives a row the same bits whatever the number of rows; MKL's
+    (float32) does on some CPUs, and on all with ``MKL_CBWR=AVX2,STRICT`` in the environment.
 
     Args:
         model: a causal decoder whose attention adds a mask of any form, as ``LanguageModel`` loads

@@ -24,7 +24,7 @@ from llm_oracle.language_judge import (
 from llm_oracle.models import LanguageModel
 from llm_oracle.prompts import label_prompt, list_prompt, sanitize
 from llm_oracle.scoring import SharedPrefix, next_token_log_probs
-from recsim_envs.arrays import FloatArray, IntArray
+from recsim_envs.arrays import Float32Array, IntArray
 from recsim_envs.data.dataset import Dataset, Scenario
 
 # Measured with SmolLM2 and k = 10: share of "None of them" on slates with / without the true next
@@ -140,7 +140,7 @@ class TransformersJudge(LanguageModelJudge):
         """See :meth:`llm_oracle.language_judge.LanguageModelJudge.describe`."""
         return self.language_model.describe()
 
-    def _answer(self, questions: Sequence[Question]) -> Iterator[tuple[int, FloatArray]]:
+    def _answer(self, questions: Sequence[Question]) -> Iterator[tuple[int, Float32Array]]:
         if not questions:
             return
         if self.scoring == "likelihood":
@@ -180,7 +180,7 @@ class TransformersJudge(LanguageModelJudge):
             about = {**self.cache.judge, "adapter": None, "scoring": "prior"}
             self._prior_cache = VerdictCache(self.cache.file, about)
 
-    def priors(self, items: IntArray) -> FloatArray:
+    def priors(self, items: IntArray) -> Float32Array:
         """Returns the log-likelihood of items' texts for an unknown user, in nats, as ``items``."""
         store, new = self._prior_cache, []
         for item in np.unique(items[np.isnan(self._prior[items])]):
@@ -196,7 +196,7 @@ class TransformersJudge(LanguageModelJudge):
         if store is not None:
             for item in new:
                 self._prior[item] = store.put(self._prior_key(item), self._prior[item, None])[0]
-        result: FloatArray = self._prior[items]
+        result: Float32Array = self._prior[items]
         return result
 
     def _prior_key(self, item: int) -> str:

@@ -1,4 +1,4 @@
-"""The commands ``recsim prepare`` and ``recsim list``: named data sets."""
+"""The commands ``recsim prepare``, ``list`` and ``env-report``: data sets and their simulators."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ from pathlib import Path
 import torch
 import tyro
 
+from recsim_envs.checks import check_whole
 from recsim_envs.data.coat import read_matrix
 from recsim_envs.data.dataset import DataError, Scenario
 from recsim_envs.data.store import data_home, prepared_names
 from recsim_envs.data.tables import import_coat, import_tables
+from recsim_envs.report.plot import plot_report
+from recsim_envs.report.report import report_on
+from recsim_envs.report.tables import print_report
+from recsim_envs.rewards.card import print_card
 from recsim_envs.rewards.prepare import prepare
 
 
@@ -45,7 +50,6 @@ def prepare_command(
         dataset = import_coat(source, name, split_seed=seed)
     else:
         dataset = import_tables(source, name, text=text, scenario=scenario, split_seed=seed)
-    print(dataset)
     # The models are small: a second thread costs more in waiting than it computes.
     torch.set_num_threads(1)
     truth = None if ratings is None else read_matrix(ratings)
@@ -57,8 +61,33 @@ def prepare_command(
         embedding_dim=embedding_dim,
         max_epochs=max_epochs,
     )
-    print(json.dumps(card, indent=2))
+    print_card(card)
     print(f"written to {data_home() / name}")
+
+
+def env_report_command(
+    name: tyro.conf.Positional[str],
+    sessions: int = 500,
+    seed: int = 0,
+    output: Path = Path("runs/env-reports"),
+) -> None:
+    """Reports how good a simulator is, and what wins it; docs/env-report.md says how.
+
+    Args:
+        name: a prepared name, or replica/lfm, replica/industry, replica/coat.
+        sessions: sessions of each policy.
+        seed: of users, policies and the one fit.
+        output: folder for the JSON record and the plot.
+    """
+    check_whole("sessions", sessions)
+    # As in preparing: the models are small.
+    torch.set_num_threads(1)
+    report = report_on(name, sessions, seed)
+    print_report(report)
+    stem = name.replace("/", "-")
+    report.save(output / f"{stem}.json")
+    plot_report(report, output / f"{stem}.png")
+    print(f"record and plot in {output}")
 
 
 def list_command() -> None:

@@ -8,12 +8,14 @@ from pathlib import Path
 
 
 def git_revision() -> str:
-    """The commit of this checkout, marked where files differ from it; "unknown" outside of one."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    result = subprocess.run(
-        command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    )
-    return result.stdout.strip() or "unknown"
+    """The commit of recsim's checkout, marked where files differ from it; else "unknown".
+
+    An installed recsim may lie inside a repository of its user, whose commit says nothing about it:
+    only a repository that tracks this file counts.
+    """
+    if not _git("ls-files", Path(__file__).name):
+        return "unknown"
+    return _git("describe", "--always", "--dirty", "--abbrev=12") or "unknown"
 
 
 def versions() -> dict[str, str]:
@@ -22,6 +24,7 @@ def versions() -> dict[str, str]:
         "recsim-ialp",
         "torch",
         "numpy",
+        "pandas",
         "gymnasium",
         "stable-baselines3",
         "transformers",
@@ -35,3 +38,18 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+def _git(*arguments: str) -> str:
+    """What git prints in this folder; "" where it fails or is not installed."""
+    try:
+        result = subprocess.run(
+            ["git", *arguments],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        return ""
+    return result.stdout.strip()

@@ -67,6 +67,14 @@ def test_extractor_is_defined_for_an_empty_session() -> None:
     assert extractor({"user": user, "history": history}).isfinite().all()
 
 
+def test_extractor_encodes_what_was_accepted_and_not_what_was_offered() -> None:
+    space = spaces.Dict(history=BOX, shown=BOX)
+    extractor = SASRecExtractor(space, **SMALL)
+    history = torch.tensor([[N] * (H - 2) + [3, 1]]).float()
+    observation = {"history": history, "shown": torch.full((1, H), 2.0)}
+    assert torch.equal(extractor(observation), extractor.sasrec.encode(history))
+
+
 @pytest.mark.parametrize(
     "space",
     [
@@ -74,7 +82,8 @@ def test_extractor_is_defined_for_an_empty_session() -> None:
         spaces.Box(0, 1, (H,), np.float32),
         spaces.Box(0, N, (H, 2), np.int32),
         spaces.Dict(user=BOX, history=BOX),
-        spaces.Dict(history=BOX),
+        spaces.Dict(history=BOX, seen=BOX),
+        spaces.Dict(shown=BOX),
     ],
 )
 def test_extractor_refuses_other_spaces(space: spaces.Space) -> None:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from benchmarks import compare
-from benchmarks.evaluation import Sessions, make_users, play, reference_policies
-from benchmarks.records import interval
+from recsim_envs.report.figures import interval
+from recsim_envs.report.play import Sessions, make_users, play
+from recsim_envs.report.policies import random_policy
 
 SMALL = compare.Settings(
     env="recsim/Coat-v0",
@@ -26,7 +27,17 @@ def test_comparison_reports_every_agent_and_resumes(tmp_path, capsys, monkeypatc
     settings = replace(SMALL, env=env, workers=workers, output=tmp_path)
     compare.main(settings)
     table = capsys.readouterr().out
-    for word in ("DQN", "PG", "A2C", "iALP", "A-iALP_ft", "A-iALP_ap", "random", "popularity"):
+    for word in (
+        "DQN",
+        "PG",
+        "A2C",
+        "iALP",
+        "A-iALP_ft",
+        "A-iALP_ap",
+        "random",
+        "popularity",
+        "best fixed",
+    ):
         assert word in table
     assert "REPLICA" in table
     assert (settings.folder / "curves.png").stat().st_size > 10_000
@@ -81,7 +92,7 @@ def test_interval_covers_a_known_mean():
 def test_only_first_sessions_count():
     """All users start together, so short sessions get no second turn."""
     env = make_users("recsim/Coat-v0", 400)
-    act = reference_policies(env, 0)["random"]
+    act = random_policy(env, 0)
     sessions = play(env, act, seed=0)
     assert len(sessions.length) == 400
     assert sessions.length.min() >= 2

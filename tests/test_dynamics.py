@@ -4,31 +4,43 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.evaluation import make_users, play, reference_policies
 from recsim_envs.data.dataset import Dataset
 from recsim_envs.data.tables import from_frame
+from recsim_envs.report.lists import fixed
+from recsim_envs.report.play import make_users, play
+from recsim_envs.report.policies import best_apart, oracle_policy, random_policy
 from recsim_envs.rewards.reward_model import SequenceRewardModel
+from recsim_envs.rewards.sequence import SequenceReward
 from recsim_envs.users.sessions import SessionSimulator
 from recsim_envs.users.shoppers import ShopperSimulator, item_distances
 
 
-class ConstantReward(SequenceRewardModel):
+class ConstantReward:
     """A reward model whose probability is the same for every item."""
 
+    history_length = 12
+
     def __init__(self, n_items: int, probability: float) -> None:
-        super().__init__(n_items, embedding_dim=8)
-        self.logit = float(np.log(probability / (1 - probability)))
+        self.n_items, self.p = n_items, probability
 
-    def score(self, histories, items):
-        return torch.full((len(items),), self.logit)
+    def probability(self, histories, items):
+        return np.full(len(items), self.p)
 
-    def scores(self, histories):
-        return torch.full((len(histories), self.encoder.n_items), self.logit)
+    def probabilities(self, histories):
+        return np.full((len(histories), self.n_items), self.p)
+
+
+def random_reward(n_items: int) -> SequenceReward:
+    """A reward model that nobody fitted."""
+    torch.manual_seed(0)
+    model = SequenceRewardModel(n_items, embedding_dim=8, similarity_dim=8).eval()
+    weights = {name: value.numpy() for name, value in model.state_dict().items()}
+    return SequenceReward(weights | {"repeat_bias": np.full(12, -3.0, np.float32)})
 
 
 def session_length(chains: Dataset, probability: float, **rule) -> tuple[int, float]:
     model = ConstantReward(chains.n_items, probability)
-    simulator = SessionSimulator(1, chains, model, np.arange(10), **rule)
+    simulator = SessionSimulator(1, chains, model, chains.train, **rule)
     rng = np.random.default_rng(0)
     simulator.reset(np.ones(1, dtype=bool), rng)
     total = 0.0
@@ -66,7 +78,7 @@ def test_kuaisim_patience_of_certain_responses(chains):
 
 def test_clicks_alone_enter_the_history_of_hac(chains):
     model = ConstantReward(chains.n_items, 0.5)
-    simulator = SessionSimulator(400, chains, model, np.arange(10), user_model="hac")
+    simulator = SessionSimulator(400, chains, model, chains.train, user_model="hac")
     rng = np.random.default_rng(0)
     simulator.reset(np.ones(400, dtype=bool), rng)
     reward, *_ = simulator.step(np.full(400, 3), rng)
@@ -77,8 +89,8 @@ def test_clicks_alone_enter_the_history_of_hac(chains):
 
 
 def test_outlook_foretells_the_step(chains):
-    model = SequenceRewardModel(chains.n_items, embedding_dim=8).eval()
-    simulator = SessionSimulator(3, chains, model, np.arange(10))
+    model = random_reward(chains.n_items)
+    simulator = SessionSimulator(3, chains, model, chains.train)
     rng = np.random.default_rng(0)
     simulator.reset(np.ones(3, dtype=bool), rng)
     for _ in range(4):
@@ -131,7 +143,7 @@ def test_shopper_leaves_as_by_hand(window):
 
 
 def random_sessions(env, seed=0):
-    return play(env, reference_policies(env, seed)["random"], seed)
+    return play(env, random_policy(env, seed), seed)
 
 
 @pytest.mark.parametrize(
@@ -146,13 +158,10 @@ def test_known_answers_of_coat(real_ratings, window, reward, length):
 
 def test_known_answers_of_coat_policies(real_ratings):
     env = make_coat(real_ratings, 2000)
-    policies = reference_policies(env, seed=0)
-    cycle = play(env, policies["static cycle"], seed=0)
+    cycle = play(env, fixed(env, np.array(best_apart(env.simulator))), seed=0)
     assert (cycle.length == 30).all()
     assert cycle.reward.mean() == pytest.approx(87.5, rel=0.01)
-    assert play(env, policies["score-greedy oracle"], seed=0).reward.mean() == pytest.approx(
-        93.7, rel=0.01
-    )
+    assert play(env, oracle_policy(env), seed=0).reward.mean() == pytest.approx(93.7, rel=0.01)
 
     def myopic(_):
         return env.simulator.outlook()[0].argmax(axis=1)
@@ -174,6 +183,6 @@ def test_random_and_greedy_policies_of_the_replicas(env_id, split):
     assert 0.2 < sessions.average_reward < 0.6
     assert 4.5 < sessions.length.mean() < 6.5
     few = make_users(env_id, 50, split=split)
-    greedy = play(few, reference_policies(few, 0)["score-greedy oracle"], seed=0)
+    greedy = play(few, oracle_policy(few), seed=0)
     assert (greedy.length == few.simulator.max_steps).all()
     assert (greedy.distinct == 1).all()

@@ -23,7 +23,8 @@ def make_dataset(**kwargs) -> Dataset:
 
 
 def test_popularity_judge_takes_the_most_popular():
-    judge = PopularityJudge(make_dataset())  # counts 2, 2, 1, 0, 0, 0
+    one_sequence = {"sequence_id": [0] * 5, "item_id": [0, 1, 0, 2, 1]}  # none is held out
+    judge = PopularityJudge(make_dataset(interactions=one_sequence))  # counts 2, 2, 1, 0, 0, 0
     slates = np.array([[2, 0, 3], [3, 4, 5], [5, 2, 4], [1, 0, 2]])
     picks = judge.choose(np.full((4, 2), PAD), slates)
     assert picks.tolist() == [1, NONE, 1, 0]

@@ -34,8 +34,8 @@ from llm_oracle.evaluate import Questions, next_item_questions
 from llm_oracle.language_judge import Quantization, Question
 from llm_oracle.models import LanguageModel
 from llm_oracle.transformers_judge import TransformersJudge
+from recsim_envs.data.store import load_data
 from recsim_envs.provenance import git_revision, versions
-from recsim_envs.rewards.prepare import load_data
 
 
 @dataclass(frozen=True)

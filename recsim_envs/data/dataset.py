@@ -200,7 +200,7 @@ def read_about(folder: Path) -> dict[str, Any]:
     file = folder / "dataset.json"
     if not file.is_file():
         raise DataError(f"{file} is missing: prepare the data again")
-    about = json.loads(file.read_text())
+    about: dict[str, Any] = json.loads(file.read_text())
     if about.get("format", 1) != FORMAT:
         raise DataError(
             f"{folder} is in format {about.get('format', 1)}, of another version of recsim; this "

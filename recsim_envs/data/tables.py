@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ import pandas as pd
 from recsim_envs.data.coat import read_coat, word_coat
 from recsim_envs.data.dataset import DataError, Dataset, Scenario, require_columns
 
-Frame = pd.DataFrame | Mapping[str, Sequence[Any]] | Any
+Frame: TypeAlias = Any
 """A pandas frame, a dict of columns, or a polars frame."""
 OPTIONAL_COLUMNS = ("user", "rating", "time", "split")
 

@@ -21,10 +21,16 @@ def text_features(dataset: Dataset, dim: int = 64, seed: int = 0) -> NDArray[np.
         seed: of the randomised SVD.
 
     Returns:
-        (n_items, dim), each row of length 1 (or 0 for an item without words).
+        (n_items, dim), each row of length 1 (or 0 for an item without words, and for all where
+        the texts have fewer than two words between them).
     """
-    tfidf = TfidfVectorizer(sublinear_tf=True).fit_transform(dataset.items["text"].tolist())
+    try:
+        tfidf = TfidfVectorizer(sublinear_tf=True).fit_transform(dataset.items["text"].tolist())
+    except ValueError:  # scikit-learn's for texts without any word
+        return np.zeros((dataset.n_items, dim), dtype=np.float32)
     rank = min(dim, tfidf.shape[1] - 1, tfidf.shape[0] - 1)
+    if rank < 1:
+        return np.zeros((dataset.n_items, dim), dtype=np.float32)
     vectors = TruncatedSVD(rank, random_state=seed).fit_transform(tfidf)  # (n_items, rank)
     norm = np.linalg.norm(vectors, axis=1, keepdims=True)
     vectors = np.divide(vectors, norm, out=np.zeros_like(vectors), where=norm > 0)

@@ -107,7 +107,8 @@ def fit_deepfm(
         (n_users, n_items) mean prediction, clipped to 1..5.
     """
     fields, n_values = rating_fields(dataset)
-    x = fields[ratings["user"].to_numpy(), ratings["item"].to_numpy()]  # (N, F)
+    user, item = (torch.tensor(ratings[name].to_numpy()) for name in ("user", "item"))
+    x = fields[user, item]  # (N, F)
     y = torch.tensor(ratings["rating"].to_numpy(np.float32))  # (N,)
     total = torch.zeros(fields.shape[:2])  # (U, I)
     with torch.random.fork_rng():

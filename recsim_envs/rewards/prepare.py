@@ -5,24 +5,30 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file as save_arrays
-from safetensors.torch import save_file
+from safetensors.numpy import save
 
 from recsim_envs.arrays import Float32Array, IntArray
 from recsim_envs.data.dataset import DataError, Dataset
+from recsim_envs.data.text import text_features
+from recsim_envs.files import write_whole
+from recsim_envs.rewards.baselines import baseline_figures
 from recsim_envs.rewards.deepfm import fit_deepfm
+from recsim_envs.rewards.evaluate import questions_of, reward_model_figures
 from recsim_envs.rewards.factorise import factorise
+from recsim_envs.rewards.fit import fit_reward_model
 from recsim_envs.rewards.ratings import RATING_RANGE, RATINGS_FILE, rating_rmse
-from recsim_envs.rewards.reward_model import (
-    evaluate_reward_model,
-    fit_reward_model,
-    load_reward_model,
-)
+from recsim_envs.rewards.repeats import calibrate_repeats, repeat_rates
+from recsim_envs.rewards.reward_model import SIMILARITY_DIM, SequenceRewardModel
+from recsim_envs.rewards.sequence import SequenceReward
+
+HISTORY_LENGTH = 12
+"""H (not given in the paper; its longest session is 12 steps)."""
 
 
 def prepare(
@@ -79,35 +85,61 @@ def _prepare_sequences(
     def items_of(numbers: IntArray) -> list[IntArray]:
         return [dataset.sequences[n] for n in numbers if len(dataset.sequences[n]) > 1]
 
-    # The last item of each held-out sequence is what the cards are measured on: nobody sees it.
-    measured = items_of(dataset.held_out)
-    seen_part = [sequence[:-1] for sequence in measured]
+    # The last item of each held-out sequence is what the card is measured on: no fit sees it.
+    train, held_out = items_of(dataset.train), items_of(dataset.held_out)
+    seen_part = [sequence[:-1] for sequence in held_out]
     fits = {
-        "train": (items_of(dataset.train), seed),
-        "test": (items_of(dataset.train) + seen_part, seed + 1),
+        "train": (train, seed),
+        "test": (train + seen_part, seed + 1),
         "test_disjoint": (seen_part, seed + 2),
     }
+    features: Float32Array | None = text_features(dataset, SIMILARITY_DIM)
+    start = "latent semantic analysis of the item texts"
+    if not np.any(features):
+        features, start = None, "random: the item texts hold no word that two of them tell apart"
+        print(f"{dataset.name}: item vectors start at random, for the item texts hold no words")
+    questions = questions_of(held_out, dataset.n_items, HISTORY_LENGTH)
     models = {}
     for name, (sequences, fit_seed) in fits.items():
         model = fit_reward_model(
             sequences,
             dataset.n_items,
             seed=fit_seed,
+            item_features=features,
+            history_length=HISTORY_LENGTH,
             embedding_dim=embedding_dim,
             max_epochs=max_epochs,
             progress=f"reward model {name}",
         )
-        # Half precision halves the files; what was stored is what is measured and used.
-        state = {key: value.half() for key, value in model.state_dict().items()}
-        save_file(state, folder / f"{name}.safetensors")
-        stored = load_reward_model(folder / f"{name}.safetensors")
+        save_reward_model(model, sequences, fit_seed, folder / f"{name}.safetensors")
+        # What was stored is what is measured and used.
+        reward = SequenceReward.load(folder / f"{name}.safetensors")
         models[name] = {
             "fitted_on_sequences": len(sequences),
             "seed": fit_seed,
             "embedding_dim": embedding_dim,
-            "held_out_last_items": evaluate_reward_model(stored, measured),
+            "held_out_last_items": reward_model_figures(reward, questions),
+            "repeats": repeat_rates(reward, sequences),
+            "repeats_held_out": repeat_rates(reward, held_out),
         }
-    return {"models": models}
+    return {
+        "item_vectors_start": start,
+        "models": models,
+        "baselines_on_the_same_questions": baseline_figures(dataset, questions),
+    }
+
+
+def save_reward_model(
+    model: SequenceRewardModel, sequences: Sequence[IntArray], seed: int, file: Path
+) -> None:
+    """Writes a fitted model, with the repeats of ``sequences``."""
+    weights = {name: value.numpy() for name, value in model.state_dict().items()}
+    none = np.zeros(model.encoder.history_length, np.float32)
+    SequenceReward(weights | {"repeat_bias": none}).save(file)
+    # Calibrated as it is used, with what was lost in writing.
+    stored = SequenceReward.load(file)
+    repeats = calibrate_repeats(stored, sequences, seed)
+    SequenceReward(stored.weights | {"repeat_bias": repeats}).save(file)
 
 
 def _prepare_ratings(
@@ -134,7 +166,7 @@ def _prepare_ratings(
         )
     deepfm = fit_deepfm(dataset, train, seed=seed)
     constant = np.full(shape, train["rating"].mean(), dtype=np.float32)
-    save_arrays({"train": deepfm, "test": truth.astype(np.float32)}, folder / RATINGS_FILE)
+    write_whole(folder / RATINGS_FILE, save({"train": deepfm, "test": truth.astype(np.float32)}))
     return {
         "completed_ratings": completion,
         "rmse_on_random_ratings": {

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 import tyro
 
-from recsim_envs.rewards.prepare import REPLICAS, prepare
+from recsim_envs.data.store import REPLICAS
+from recsim_envs.rewards.prepare import prepare
 from tools.replica import generate_coat, generate_industry, generate_lfm
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from recsim_envs.arrays import IntArray
 from recsim_envs.data.dataset import Dataset, Scenario
 from tools.replica.sessions import (
     Draw,
-    IntArray,
     Moves,
     cover,
     dense,

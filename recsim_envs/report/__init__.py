@@ -1,0 +1,1 @@
+"""How good a simulator is, and what wins it: reference policies and ``recsim env-report``."""

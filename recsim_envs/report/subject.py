@@ -1,0 +1,130 @@
+"""What a report is about: one data set's simulators, built without reading anything twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsim_envs.arrays import Float32Array, IntArray
+from recsim_envs.data.dataset import Dataset
+from recsim_envs.data.store import named_folder
+from recsim_envs.envs import RecommenderVectorEnv
+from recsim_envs.files import file_hash
+from recsim_envs.rewards.ratings import RATINGS_FILE, load_ratings
+from recsim_envs.rewards.sequence import SequenceReward
+from recsim_envs.users.sessions import History, SessionSimulator
+from recsim_envs.users.shoppers import ShopperSimulator, item_distances
+from recsim_envs.users.simulator import Split
+
+ENVIRONMENTS = {
+    "music": "recsim/LFM-v0",
+    "products": "recsim/Industry-v0",
+    "clothes": "recsim/Coat-v0",
+}
+MODELS = ("train", "test", "test_disjoint")
+
+
+@dataclass(frozen=True)
+class SessionSubject:
+    """Users of sessions (LFM, Industry), and the reward models that can answer for them.
+
+    Attributes:
+        dataset: the data.
+        rewards: reward models by name: "train", "test" and "test_disjoint" as ``recsim prepare``
+            fits them, and any other.
+        reward_hashes: content hashes of the files that they come from.
+    """
+
+    dataset: Dataset
+    rewards: dict[str, SequenceReward]
+    reward_hashes: dict[str, str]
+
+    def users(
+        self,
+        n: int,
+        *,
+        split: Split = "test",
+        model: str | None = None,
+        history: History = "shown",
+        leaves: bool = True,
+    ) -> RecommenderVectorEnv:
+        """Makes n users, as ``gym.make_vec`` does with the same arguments.
+
+        Args:
+            n: number of users.
+            split: whose sequences start the sessions.
+            model: which reward model answers; None is the split's own.
+            history: which items enter the history.
+            leaves: False keeps every user to the length cap.
+        """
+        starts = self.dataset.train if split == "train" else self.dataset.held_out
+        simulator = SessionSimulator(
+            n, self.dataset, self.rewards[model or split], starts, history=history, leaves=leaves
+        )
+        simulator.split = split
+        return RecommenderVectorEnv(simulator)
+
+    def sequences(self, numbers: IntArray) -> list[IntArray]:
+        """Those of the numbered sequences that hold a choice."""
+        found = [self.dataset.sequences[number] for number in numbers]
+        return [sequence for sequence in found if len(sequence) > 1]
+
+
+@dataclass(frozen=True)
+class ShopperSubject:
+    """Shoppers with ratings (Coat).
+
+    Attributes:
+        dataset: the data.
+        ratings: "train" and "test", each (n_users, n_items).
+        reward_hashes: content hash of their file.
+    """
+
+    dataset: Dataset
+    ratings: dict[str, Float32Array]
+    reward_hashes: dict[str, str]
+
+    def users(self, n: int, *, split: Split = "test", leaves: bool = True) -> RecommenderVectorEnv:
+        """Makes n shoppers, as ``gym.make_vec`` does with the same arguments."""
+        simulator = ShopperSimulator(
+            n,
+            self.dataset,
+            self.ratings[split],
+            item_distances(self.ratings["test"]),
+            leaves=leaves,
+        )
+        simulator.split = split
+        return RecommenderVectorEnv(simulator)
+
+
+Subject = SessionSubject | ShopperSubject
+
+
+def load_subject(name: str) -> Subject:
+    """Reads prepared data and its reward models.
+
+    Args:
+        name: given to ``recsim prepare``, or replica/lfm, replica/industry, replica/coat.
+
+    Raises:
+        DataError: for data that is not prepared, or by another version of recsim.
+    """
+    folder = named_folder(name)
+    dataset = Dataset.load(folder)
+    if dataset.scenario == "clothes":
+        file = folder / RATINGS_FILE
+        return ShopperSubject(dataset, load_ratings(folder), {"ratings": file_hash(file)})
+    files = {model: folder / f"{model}.safetensors" for model in MODELS}
+    rewards = {model: SequenceReward.load(file) for model, file in files.items()}
+    return SessionSubject(
+        dataset, rewards, {model: file_hash(file) for model, file in files.items()}
+    )
+
+
+def padded(sequences: list[IntArray], length: int, n_items: int) -> IntArray:
+    """The first ``length`` items of each sequence, padded on the right: (S, length)."""
+    table = np.full((len(sequences), length), n_items, dtype=np.int64)
+    for row, sequence in zip(table, sequences, strict=True):
+        row[: len(sequence)] = sequence[:length]
+    return table
