@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 PACKAGES := recsim_envs llm_oracle ialp_agents benchmarks
 
-.PHONY: install demo test check format replicas clean
+.PHONY: install demo test test-clients check format replicas clean
 
 install: $(VENV)/.installed
 
@@ -24,6 +24,17 @@ demo: install
 test: install
 	$(BIN)/python -m pytest
 
+# The libraries of other people, on the environments. In a .venv of their own, below 2 minutes to
+# install: tianshou 2 wants pandas 2 and virtualenv 20.
+test-clients: .venv-clients/.installed
+	.venv-clients/bin/python -m pytest tests/clients
+
+.venv-clients/.installed: pyproject.toml constraints-clients.txt
+	$(PYTHON) -m venv .venv-clients
+	.venv-clients/bin/pip --quiet install -c constraints-clients.txt torch
+	.venv-clients/bin/pip --quiet install -c constraints-clients.txt -e '.[clients]'
+	touch $@
+
 check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -38,4 +49,4 @@ replicas: install
 	$(BIN)/python -m tools.replica
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-clients build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -41,7 +41,9 @@ def flat(value):
     """Arrays and numbers as what compares equal, whatever holds them."""
     if isinstance(value, dict):
         return {key: flat(each) for key, each in value.items()}
-    if isinstance(value, list | tuple) or getattr(value, "dtype", None) == object:
+    if isinstance(value, list | tuple):
+        return [flat(each) for each in value]
+    if isinstance(value, np.ndarray) and value.dtype.hasobject:
         return [flat(each) for each in value]
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
@@ -121,9 +123,8 @@ POOL = """
 """
 LOADER = """
     from torch.utils.data import DataLoader
-    loader = DataLoader(
-        PREFIXED, batch_size=None, num_workers=2, collate_fn=play, multiprocessing_context="{method}"
-    )
+    settings = {{"num_workers": 2, "multiprocessing_context": "{method}"}}
+    loader = DataLoader(PREFIXED, batch_size=None, collate_fn=play, **settings)
     assert list(loader) == expected
 """
 TRAINED = """
@@ -192,12 +193,10 @@ def compare_vec_envs(expected, actual, steps=15):
         actions = rng.integers(expected.action_space.n, size=expected.num_envs)
         theirs, ours = expected.step(actions), actual.step(actions)
         assert flat(theirs[:3]) == flat(ours[:3])
-        for action, done, info, our_info in zip(
-            actions, theirs[2], theirs[3], ours[3], strict=True
-        ):
-            assert our_info["item"] == action
+        assert [info["item"] for info in ours[3]] == actions.tolist()
+        ends += theirs[2].sum()
+        for done, info, our_info in zip(theirs[2], theirs[3], ours[3], strict=True):
             assert all(type(info[key]) is type(our_info[key]) for key in our_info)
-            ends += done
             if not done:  # where SB3 reads it
                 del info["TimeLimit.truncated"]
             assert flat(info) == flat(our_info)

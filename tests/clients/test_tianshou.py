@@ -19,36 +19,37 @@ class QNetwork(nn.Module):
 
     def __init__(self, n_items):
         super().__init__()
-        self.n_items = n_items
-        self.q = nn.Embedding(n_items + 1, n_items)
+        self.q = nn.Sequential(nn.Embedding(n_items + 1, 8), nn.Linear(8, n_items))
 
     def forward(self, obs, state=None, info=None):
-        history = obs["history"] if "history" in obs else obs
-        return self.q(torch.as_tensor(np.asarray(history)[:, -1]).long()), state
+        history = obs if isinstance(obs, np.ndarray) else obs["history"]
+        return self.q(torch.as_tensor(history)[:, -1].long()), state
 
 
 @pytest.mark.parametrize("workers", ["DummyVectorEnv", "SubprocVectorEnv"])
 @pytest.mark.parametrize("env_id", IDS)
 def test_tianshou_collects_and_learns(env_id, workers):
     from tianshou import env as tianshou_env
+    from tianshou.algorithm.algorithm_base import policy_within_training_step
+    from tianshou.algorithm.modelfree.dqn import DQN, DiscreteQLearningPolicy
+    from tianshou.algorithm.optim import AdamOptimizerFactory
     from tianshou.data import Collector, VectorReplayBuffer
-    from tianshou.policy import DQNPolicy
 
     users = getattr(tianshou_env, workers)(
         [lambda: gym.make(f"recsim_envs:{env_id}", max_steps=5) for _ in range(2)]
     )
     try:
-        n_items = users.action_space[0].n
-        network = QNetwork(int(n_items))
-        optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-        policy = DQNPolicy(network, optimizer, target_update_freq=10)
-        collector = Collector(policy, users, VectorReplayBuffer(100, 2))
+        space = users.action_space[0]
+        policy = DiscreteQLearningPolicy(model=QNetwork(int(space.n)), action_space=space)
+        agent = DQN(policy=policy, optim=AdamOptimizerFactory(lr=1e-3))
+        collector = Collector(agent, users, VectorReplayBuffer(100, 2))
+        collector.reset()
         result = collector.collect(n_step=40, random=True)
-        assert result["n/st"] == 40 and result["n/ep"] >= 8
+        assert result.n_collected_steps == 40 and result.n_collected_episodes >= 8
         batch, _ = collector.buffer.sample(0)
         assert (batch.info["item"] == batch.act).all(), "an info is not that of its step"
-        losses = policy.update(16, collector.buffer)
-        assert np.isfinite(losses["loss"])
-        assert collector.collect(n_episode=4)["n/ep"] == 4
+        with policy_within_training_step(agent.policy):
+            assert np.isfinite(agent.update(collector.buffer, sample_size=16).loss)
+        assert collector.collect(n_episode=4).n_collected_episodes == 4
     finally:
         users.close()

@@ -41,8 +41,8 @@ def test_torchrl_rolls_out_many_users(env_id, mode):
     assert data.batch_size == torch.Size([3, 12])
     done = data["next", "done"][..., 0]
     assert done.sum() >= 6
-    # Also where a session ended: the observation after it is the session's last. (Of dicts, torchrl
-    # 0.14 returns zeros there, for Gymnasium's SyncVectorEnv as well; "Disabled" is what it asks for.)
+    # Also where a session ended: the observation after it is the session's last. Of dicts, torchrl
+    # 0.14 returns zeros there, for Gymnasium's SyncVectorEnv as well; it prefers "Disabled".
     lost = done & (mode == "SameStep" and "history" in data.keys())
     assert ((newest(data["next"]) == data["action"]) | lost).all()
     after = newest(data)[:, 1:][done[:, :-1]]
