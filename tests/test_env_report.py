@@ -28,9 +28,9 @@ from recsim_envs.report.policies import (
     reference_policies,
     reference_scorers,
 )
-from recsim_envs.report.report import load_subject, make_report, report_on
+from recsim_envs.report.report import make_report, report_on
 from recsim_envs.report.response import answers_of_all, held_out_questions, response_section
-from recsim_envs.report.subject import SessionSubject
+from recsim_envs.report.subject import SessionSubject, load_subject
 from recsim_envs.report.tables import print_report, printed
 from recsim_envs.report.untrained import random_section
 from recsim_envs.report.wins import play_references, wins_section

@@ -14,7 +14,7 @@ from recsim_envs.report.figures import Cell, Figure, Section
 from recsim_envs.report.report import EnvReport
 
 LOG_WIDTH = 150
-LARGE, MIDDLE, SMALL = 10.0, 1.5, 0.03
+LARGE, MIDDLE, SMALL = 10.0, 1.5, 0.005
 """Columns that hold a number of this size are printed with 1, 2 and 3 decimals, others with 5."""
 
 
