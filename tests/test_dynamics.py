@@ -180,7 +180,7 @@ def make_coat(ratings, n, **rule):
 def test_random_and_greedy_policies_of_the_replicas(env_id, split):
     env = make_users(env_id, 2000, split=split)
     sessions = random_sessions(env)
-    assert 0.2 < sessions.average_reward < 0.6
+    assert 0.18 < sessions.average_reward < 0.6  # the real sets': 0.23 to 0.33
     assert 4.5 < sessions.length.mean() < 6.5
     few = make_users(env_id, 50, split=split)
     greedy = play(few, oracle_policy(few), seed=0)

@@ -38,6 +38,7 @@ def prepare(
     truth: Float32Array | None = None,
     seed: int = 0,
     embedding_dim: int = 64,
+    similarity_dim: int = SIMILARITY_DIM,
     max_epochs: int = 100,
 ) -> dict[str, Any]:
     """Fits a dataset's reward models and writes the folder, all or nothing.
@@ -51,7 +52,8 @@ def prepare(
         truth: (n_users, n_items) completed ratings, in 1..5; None completes them by matrix
             factorisation of all ratings, rounded as the published matrix is. Ratings only.
         seed: of the split and of everything fitted.
-        embedding_dim: d of the sequence models.
+        embedding_dim: d of the sequence models' encoder.
+        similarity_dim: D of their similarity term; both decide the size of the files.
         max_epochs: most passes over the sequences; a fit ends earlier when it stops improving.
 
     Returns:
@@ -64,7 +66,8 @@ def prepare(
         if dataset.users is not None and "rating" in dataset.interactions.columns:
             figures = _prepare_ratings(dataset, build, truth, seed)
         else:
-            figures = _prepare_sequences(dataset, build, seed, embedding_dim, max_epochs)
+            dims = {"embedding_dim": embedding_dim, "similarity_dim": similarity_dim}
+            figures = _prepare_sequences(dataset, build, seed, dims, max_epochs)
         card = {
             "data": repr(dataset),
             "data_hash": dataset.hash,
@@ -80,7 +83,7 @@ def prepare(
 
 
 def _prepare_sequences(
-    dataset: Dataset, folder: Path, seed: int, embedding_dim: int, max_epochs: int
+    dataset: Dataset, folder: Path, seed: int, dims: dict[str, int], max_epochs: int
 ) -> dict[str, Any]:
     def items_of(numbers: IntArray) -> list[IntArray]:
         return [dataset.sequences[n] for n in numbers if len(dataset.sequences[n]) > 1]
@@ -93,7 +96,7 @@ def _prepare_sequences(
         "test": (train + seen_part, seed + 1),
         "test_disjoint": (seen_part, seed + 2),
     }
-    features: Float32Array | None = text_features(dataset, SIMILARITY_DIM)
+    features: Float32Array | None = text_features(dataset, max(dims.values()))
     start = "latent semantic analysis of the item texts"
     if not np.any(features):
         features, start = None, "random: the item texts hold no word that two of them tell apart"
@@ -107,7 +110,7 @@ def _prepare_sequences(
             seed=fit_seed,
             item_features=features,
             history_length=HISTORY_LENGTH,
-            embedding_dim=embedding_dim,
+            **dims,
             max_epochs=max_epochs,
             progress=f"reward model {name}",
         )
@@ -117,7 +120,7 @@ def _prepare_sequences(
         models[name] = {
             "fitted_on_sequences": len(sequences),
             "seed": fit_seed,
-            "embedding_dim": embedding_dim,
+            **dims,
             "held_out_last_items": reward_model_figures(reward, questions),
             "repeats": repeat_rates(reward, sequences),
             "repeats_held_out": repeat_rates(reward, held_out),
@@ -166,7 +169,9 @@ def _prepare_ratings(
         )
     deepfm = fit_deepfm(dataset, train, seed=seed)
     constant = np.full(shape, train["rating"].mean(), dtype=np.float32)
-    write_whole(folder / RATINGS_FILE, save({"train": deepfm, "test": truth.astype(np.float32)}))
+    # Halves: a file is part of every download, and they keep a rating to within 0.002.
+    stored = {"train": deepfm.astype(np.float16), "test": truth.astype(np.float16)}
+    write_whole(folder / RATINGS_FILE, save(stored))
     return {
         "completed_ratings": completion,
         "rmse_on_random_ratings": {

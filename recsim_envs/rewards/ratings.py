@@ -27,7 +27,7 @@ def load_ratings(folder: Path) -> dict[str, Float32Array]:
             f"{file} is missing: this environment needs users and ratings, and {folder.name!r} "
             "holds sequences only"
         )
-    return load_file(file)
+    return {name: ratings.astype(np.float32) for name, ratings in load_file(file).items()}
 
 
 def rating_rmse(predicted: Float32Array, ratings: pd.DataFrame) -> float:

@@ -10,6 +10,7 @@ from recsim_envs.data.dataset import Dataset, Scenario
 from tools.replica.sessions import (
     Draw,
     Moves,
+    companions,
     cover,
     dense,
     item_weights,
@@ -17,6 +18,7 @@ from tools.replica.sessions import (
     pareto_parts,
     parts,
     same,
+    take_again,
     walk,
     zipf,
 )
@@ -27,15 +29,22 @@ from tools.replica.text import (
     phrases,
     plural,
     product_pool,
+    purpose_pool,
     word_list,
 )
 
 # These moves, and the weights below, were tuned to the figures in the package's docstring.
-LFM_MOVES = Moves(  # levels: next track, album, artist, genre, anything
-    stickiness=(1.1, 0.75), close=(0.60, 0.10, 0.30, 0, 0), far=(0, 0, 0, 0, 1), recall=0.2
+LFM_MOVES = Moves(  # levels: next track, album, artist, scene, genre, anything
+    stickiness=(0.6, 0.6),
+    close=(0.80, 0.10, 0.10, 0, 0, 0),
+    far=(0, 0, 0, 0.5, 0, 0.5),
+    recall=0.2,
 )
-INDUSTRY_MOVES = Moves(  # levels: line, kind, brand, department, anything
-    stickiness=(0.75, 1.0), close=(0.34, 0.01, 0.10, 0.55, 0), far=(0, 0, 0, 0, 1), recall=0.4
+INDUSTRY_MOVES = Moves(  # levels: line, project, kind, brand, department, anything
+    stickiness=(0.6, 0.5),
+    close=(0.16, 0.66, 0, 0.13, 0.05, 0),
+    far=(0, 0, 0, 0, 0, 1),
+    recall=0.4,
 )
 
 
@@ -56,18 +65,22 @@ def generate_lfm(seed: int = 0, n_items: int = 18_297, n_sequences: int = 10_947
     """
     rng = np.random.default_rng(seed)
     items, album, artist, genre = _tracks(rng, n_items)
-    weight = item_weights(rng, artist, shared=0.55, exponent=0.65, offset=0.015)
+    first = np.flatnonzero(np.diff(artist, prepend=-1))  # one track of each artist
+    scene = companions(rng, genre[first], size=6, abroad=0.7)[artist]
+    weight = item_weights(rng, artist, shared=0.7, exponent=0.58, offset=0.015)
     following = np.minimum(np.arange(n_items) + 1, n_items - 1)
     # An album's last track follows itself: the walk then takes the next level.
     following = np.where(album[following] == album, following, np.arange(n_items))
     ladder: list[Draw] = [
         lambda _, anchor: following[anchor],
-        *(same(code, weight) for code in (album, artist, genre, np.zeros_like(genre))),
+        *(same(code, weight) for code in (album, artist, scene, genre)),
+        # Who leaves a taste plays what everybody plays, so hits keep each other company.
+        same(np.zeros_like(genre), weight**1.4),
     ]
     n_events = round(13.3735 * n_sequences)
     lengths = pareto_parts(rng, n_sequences, n_events, minimum=8, shape=3.5)
     events = walk(rng, n_items, lengths, ladder, LFM_MOVES)
-    events = cover(rng, events, 1, (artist, genre))
+    events = cover(rng, events, 1, (artist, scene, genre))
     return _dataset("lfm-replica", "music", items, lengths, events)
 
 
@@ -89,14 +102,15 @@ def generate_industry(seed: int = 0, n_items: int = 5_850, n_sequences: int = 10
         DataError: if the sequences are too few for every item to occur five times.
     """
     rng = np.random.default_rng(seed)
-    items, line, kind, brand, department = _products(rng, n_items)
-    weight = item_weights(rng, line, shared=0.15, exponent=0.65, offset=0.003)
-    levels = (line, kind, brand, department, np.zeros_like(line))
+    items, line, project, kind, brand, department = _products(rng, n_items)
+    weight = item_weights(rng, line, shared=0.15, exponent=0.7, offset=0.003)
+    levels = (line, project, kind, brand, department, np.zeros_like(line))
     ladder = [same(code, weight) for code in levels]
     n_events = round(7.0403 * n_sequences)
     lengths = pareto_parts(rng, n_sequences, n_events, minimum=5, shape=3.5)
     events = walk(rng, n_items, lengths, ladder, INDUSTRY_MOVES)
-    events = cover(rng, events, 5, (line, kind, department))
+    events = take_again(rng, lengths, events, rate=0.0065)
+    events = cover(rng, events, 5, (line, project, kind, department))
     return _dataset("industry-replica", "products", items, lengths, events)
 
 
@@ -133,15 +147,15 @@ def _tracks(
             "genre": [genres[i][0] for i in genre],
         }
     )
-    rows = items[["title", "artist", "album", "genre"]].itertuples(index=False, name=None)
-    texts = [f"{title} by {by}, from the album {on} ({kind})" for title, by, on, kind in rows]
+    # As the real set's: the other columns are the user's to add.
+    texts = [f"{title}, {by}" for title, by in zip(titles, items["artist"], strict=True)]
     return items.assign(text=texts), album, artist, dense(genre)
 
 
 def _products(
     rng: np.random.Generator, n_items: int
-) -> tuple[pd.DataFrame, IntArray, IntArray, IntArray, IntArray]:
-    """The shop's catalogue, and the codes of each product's line, kind, brand and department."""
+) -> tuple[pd.DataFrame, IntArray, IntArray, IntArray, IntArray, IntArray]:
+    """The shop's catalogue, and each product's line, project, kind, brand and department."""
     words = load_words()["products"]
     kinds = [
         (department, shelf, noun)
@@ -177,6 +191,20 @@ def _products(
         for (department, shelf, _), leaf in zip(kinds, leaves, strict=True)
     ]
     titles = [f"{brands[b]} {what}" for b, what in zip(brand, described, strict=True)]
+
+    department = department_of_kind[kind]
+    project = companions(rng, department, size=5, abroad=0.6)
+    n_projects = project.max() + 1
+    department_of_project = np.zeros(n_projects, dtype=np.int64)
+    department_of_project[project] = department
+    purposes = phrases(
+        rng,
+        words["purposes"],
+        [purpose_pool(words)],
+        np.zeros(n_projects, dtype=np.int64),
+        within=department_of_project,
+    )
+    titles = [f"{title}, for {purposes[p]}" for title, p in zip(titles, project, strict=True)]
     items = pd.DataFrame(
         {
             "item_id": np.arange(n_items).astype(str),
@@ -186,7 +214,7 @@ def _products(
             "brand": [brands[b] for b in brand],
         }
     )
-    return items, line, dense(kind), dense(brand), dense(department_of_kind[kind])
+    return items, line, project, dense(kind), dense(brand), dense(department)
 
 
 def _dataset(

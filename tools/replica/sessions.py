@@ -3,9 +3,10 @@
 A session starts at an item drawn by popularity. Each further item resembles an *anchor*: the last
 item or, now and then, any earlier one. How closely it does is a *level* drawn from a mixture, from
 the finest (the next track, say) to the coarsest (anything). Among the items that share the level's
-attribute with the anchor, one is drawn by popularity. So a session's taste shows in its own
-history, and items keep their popularity: a draw by weight within a group leaves the weights
-stationary.
+group with the anchor, one is drawn by popularity. Some groups are attributes; others are known only
+by what is used together (:func:`companions`), and item-kNN lives on these. So a session's taste
+shows in its own history, and items keep their popularity: a draw by weight within a group leaves
+the weights stationary.
 """
 
 from __future__ import annotations
@@ -113,6 +114,45 @@ def same(code: IntArray, weight: FloatArray) -> Draw:
         return order[np.minimum(place, last[group])]  # uniform() may round up to high
 
     return draw
+
+
+def companions(
+    rng: np.random.Generator, home: IntArray, size: int, abroad: float = 0.0
+) -> IntArray:
+    """Groups what is used together though nothing in its attributes says so: codes (n,).
+
+    Args:
+        rng: the source of randomness.
+        home: (n,) codes; a group's members share theirs.
+        size: members of a group; a home's last may have fewer.
+        abroad: share of the members that change places with others of any home.
+    """
+    home = home.copy()
+    moved = np.flatnonzero(rng.random(len(home)) < abroad)
+    home[moved] = home[rng.permutation(moved)]
+    order = rng.permutation(len(home))
+    group = np.empty_like(home)
+    group[order] = dense(home[order], occurrence(home[order]) // size)
+    return group
+
+
+def take_again(
+    rng: np.random.Generator, lengths: IntArray, events: IntArray, rate: float
+) -> IntArray:
+    """Replaces about ``rate`` of the events by an item that the session had, likelier a new one.
+
+    Args:
+        rng: the source of randomness.
+        lengths: (n,) items of each session.
+        events: (sum of lengths,) items, one session after the other.
+        rate: share of the events that look back; those that look beyond the start stay.
+    """
+    place = np.arange(len(events)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    lag = rng.geometric(0.4, size=len(events))
+    again = np.flatnonzero((rng.random(len(events)) < rate) & (lag <= place))
+    result = events.copy()
+    result[again] = events[again - lag[again]]
+    return result
 
 
 def cover(

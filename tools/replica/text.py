@@ -75,6 +75,8 @@ def music_pool(words: dict[str, Any], style: dict[str, str]) -> Pool:
     # A family has fewer words of its own than there are common ones: twice, they are half of all.
     nouns = 2 * word_list(style["nouns"]) + word_list(words["nouns"])
     starts, ends = word_list(words["name_starts"]), word_list(words["name_ends"])
+    # Most last names are one artist's alone, as real ones are.
+    middles = ["", *word_list(words["name_middles"])]
     return {
         "adjective": 2 * word_list(style["adjectives"]) + word_list(words["adjectives"]),
         "noun": nouns,
@@ -83,7 +85,7 @@ def music_pool(words: dict[str, Any], style: dict[str, str]) -> Pool:
         "place": word_list(words["places"]),
         "gerund": word_list(words["gerunds"]),
         "first": word_list(words["first_names"]),
-        "last": [start + end for start in starts for end in ends],
+        "last": [start + middle + end for start in starts for middle in middles for end in ends],
         "group": word_list(words["groups"]),
     }
 
@@ -102,7 +104,12 @@ def product_pool(words: dict[str, Any], shelf: dict[str, str], kind: str) -> Poo
 
 def brand_pool(words: dict[str, Any]) -> Pool:
     """The words of brand names."""
-    return {slot: word_list(words[f"brand_{slot}s"]) for slot in ("start", "end", "tail")}
+    return {slot: word_list(words[f"brand_{slot}s"]) for slot in ("start", "middle", "end", "tail")}
+
+
+def purpose_pool(words: dict[str, Any]) -> Pool:
+    """The words that say what goods are for."""
+    return {slot: word_list(words[f"{slot}s"]) for slot in ("place", "task")}
 
 
 def plural(noun: str) -> str:
