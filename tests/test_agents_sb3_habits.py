@@ -154,7 +154,7 @@ BOX, ITEM = spaces.Box(0, 7, (5,), np.int32), spaces.Discrete(7)
         spaces.Box(0, 7, (5, 2), np.int32),
         spaces.MultiDiscrete([8] * 5),
         spaces.MultiBinary(5),
-        spaces.Dict(history=BOX),
+        spaces.Dict(history=BOX, seen=BOX),
         spaces.Dict(user=BOX, history=BOX),
         spaces.Dict(user=spaces.Dict(id=ITEM), history=BOX),
     ],
