@@ -99,7 +99,8 @@ if __name__ == "__main__":
         check(env)
         assert len(env.dataset.items) and env.dataset.items["text"].str.len().sum()
         assert (env.dataset.users is None) == (env.dataset.n_users == 0)
-    assert not {{"torch", "polars", "sklearn", "recsim_envs.rewards.fit"}} & set(sys.modules), "making an environment imports too much"
+    heavy = {{"torch", "polars", "sklearn", "recsim_envs.rewards.fit"}}
+    assert not heavy & set(sys.modules), "making an environment imports too much"
     {body}
     print("done")
 """
