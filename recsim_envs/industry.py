@@ -42,12 +42,35 @@ class IndustryEnv(RecommenderEnv):
     `item`, `distinct`, `probability`, `patience` and `accepted`, from `reset` and `step`, as in
     LFM-v0.
 
+    ## What wins it
+    Mean Return and share of the oracle's, on the real data (Amazon Industrial and Scientific 2018,
+    hash 8c0df445ac0282c6; `recsim env-report industry`, 500 sessions of the test split each):
+
+    | policy | `"shown"` | `"accepted"` |
+    | --- | --- | --- |
+    | random | 1.7 (3%) | 2.0 (4%) |
+    | popularity | 37.7 (65%) | 33.4 (58%) |
+    | one item for ever | 3.3 (6%) | 5.0 (9%) |
+    | two alternating | 8.7 (15%) | 10.5 (18%) |
+    | best fixed list | 55.7 (96%) | 51.2 (88%) |
+    | item-kNN | 31.2 (54%) | 25.1 (43%) |
+    | nearest text, newest item | 48.1 (83%) | 41.7 (72%) |
+    | nearest text, whole history | 49.4 (85%) | 43.5 (75%) |
+    | training model | 56.9 (98%) | 56.3 (97%) |
+    | myopic oracle | 58.3 (100%) | 57.9 (100%) |
+
+    With `"shown"`, the paper's rule, what is recommended becomes the customer: a list of products
+    that fit each other wins without knowing anybody. With `"accepted"` a recommender has to know
+    its customer. One product for ever, or two in turn, win nowhere: repeats are answered as in the
+    data.
+
     ## Arguments
     Those of `recsim/LFM-v0`: `data`, `split`, `test_model`, `user_model`, `history`, `patience`,
     `max_steps`, `leaves`, `repeats`.
 
     ## Version History
-    - v0: first version.
+    - v0: first version. Its rewards changed before any release: repeats are answered as in the data
+      (one item for ever had earned nearly the oracle's Return), and the reward model is another.
     """
 
     def __init__(

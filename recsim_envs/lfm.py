@@ -53,6 +53,28 @@ class LFMEnv(RecommenderEnv):
     listener accepted the track: true with that probability). `reset` returns the same keys: nothing
     was recommended yet, so `item` is `n_items`, and all but `patience` are 0.
 
+    ## What wins it
+    Mean Return and share of the oracle's, on the real data (LFM-1M, hash 441c41dff0d5367f; `recsim
+    env-report lfm`, 500 sessions of the test split each):
+
+    | policy | `"shown"` | `"accepted"` |
+    | --- | --- | --- |
+    | random | 1.3 (2%) | 1.9 (3%) |
+    | popularity | 27.5 (46%) | 17.7 (30%) |
+    | one item for ever | 1.2 (2%) | 4.4 (7%) |
+    | two alternating | 6.0 (10%) | 8.2 (14%) |
+    | best fixed list | 56.0 (94%) | 31.7 (53%) |
+    | item-kNN | 43.4 (73%) | 41.9 (71%) |
+    | nearest text, newest item | 43.7 (74%) | 39.2 (66%) |
+    | nearest text, whole history | 44.7 (75%) | 43.6 (74%) |
+    | training model | 58.0 (98%) | 57.4 (97%) |
+    | myopic oracle | 59.4 (100%) | 59.2 (100%) |
+
+    With `"shown"`, the paper's rule, what is recommended becomes the listener: a list of tracks
+    that fit each other wins without knowing anybody. With `"accepted"` a recommender has to know
+    its listener. One track for ever, or two in turn, win nowhere: repeats are answered as in the
+    data.
+
     ## Arguments
     ```python
     gym.make("recsim/LFM-v0", data="replica", split="train", user_model="reconstruction")
@@ -72,7 +94,8 @@ class LFMEnv(RecommenderEnv):
     - `repeats`: "allow" or "mask".
 
     ## Version History
-    - v0: first version.
+    - v0: first version. Its rewards changed before any release: repeats are answered as in the data
+      (one item for ever had earned nearly the oracle's Return), and the reward model is another.
     """
 
     def __init__(
