@@ -259,3 +259,12 @@ def test_what_is_stored_is_nearly_what_was_fitted(tmp_path):
     stored.save(tmp_path / "two.safetensors")
     one, two = ((tmp_path / f"{name}.safetensors").read_bytes() for name in ("one", "two"))
     assert one == two, "written and read again, nothing more is lost"
+
+
+def test_data_without_a_held_out_choice_is_refused(tmp_path):
+    alone = from_frame(
+        "alone", {"user_id": [1, 1], "item_id": [0, 1]}, {"item_id": [0, 1]}, text="item_id"
+    )
+    with pytest.raises(DataError, match="held-out sequences of 'alone'"):
+        prepare(alone, tmp_path / "alone")
+    assert not (tmp_path / "alone").exists()

@@ -90,6 +90,12 @@ def _prepare_sequences(
 
     # The last item of each held-out sequence is what the card is measured on: no fit sees it.
     train, held_out = items_of(dataset.train), items_of(dataset.held_out)
+    for part, sequences in (("training", train), ("held-out", held_out)):
+        if not sequences:
+            raise DataError(
+                f"none of the {part} sequences of {dataset.name!r} holds two items: give more "
+                "sequences, or another --seed"
+            )
     seen_part = [sequence[:-1] for sequence in held_out]
     fits = {
         "train": (train, seed),
