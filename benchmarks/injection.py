@@ -90,7 +90,7 @@ def main(settings: Settings) -> None:
     places = (questions.answers + rng.integers(1, settings.k, settings.n)) % settings.k
     victims = questions.slates[np.arange(settings.n), places]
     model = LanguageModel(settings.model, adapter=shipped_adapter(settings.model, settings.scoring))
-    clean = [sanitize(text or "") for text in dataset.items["text"]]
+    clean = [sanitize(text) for text in dataset.items["text"]]
     read = item_texts(dataset)
     changed = np.mean([a != b for a, b in zip(clean, read, strict=True)])
     nothing = np.mean([text == "unknown" for text in read])

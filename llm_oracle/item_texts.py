@@ -40,7 +40,7 @@ def item_texts(dataset: Dataset, counts: ArrayLike | None = None) -> list[str]:
     Returns:
         One line an item, see :func:`llm_oracle.prompts.sanitize` and :func:`without_long_runs`.
     """
-    texts = [sanitize(text or "") for text in dataset.items["text"]]
+    texts = [sanitize(text) for text in dataset.items["text"]]
     return without_long_runs(texts, [count > 0 for count in item_counts(dataset, counts)])
 
 

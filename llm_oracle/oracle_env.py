@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from llm_oracle.judge import NONE, Judge
 from recsim_envs.arrays import BoolArray, IntArray
 from recsim_envs.checks import as_ids
+from recsim_envs.envs import masked
 from recsim_envs.state import State, check_settings, get_state, set_state
 
 Reward = Literal["judge", "env"]
@@ -226,8 +227,7 @@ def _seeded(seed: int | None, rng: np.random.Generator) -> np.random.Generator:
 
 def _chosen(items: IntArray, picks: IntArray, mask: BoolArray) -> dict[str, Any]:
     """The two infos, each (N,), beside the mask of the rows that they hold for."""
-    chosen = {"item": items.copy(), "pick": picks.copy()}
-    return {**chosen, **{f"_{key}": mask.copy() for key in chosen}}
+    return masked({"item": items.copy(), "pick": picks.copy()}, mask)
 
 
 def _batch_of_one(observation: Any) -> Observation:

@@ -198,5 +198,5 @@ def _excerpt(data: bytes) -> str:
     return data.decode(errors="replace")[:300]
 
 
-def _cut(texts: Iterable[str | None], max_chars: int) -> list[str]:
-    return [sanitize(text or "", max_chars) for text in texts]
+def _cut(texts: Iterable[str], max_chars: int) -> list[str]:
+    return [sanitize(text, max_chars) for text in texts]

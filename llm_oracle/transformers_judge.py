@@ -112,7 +112,7 @@ class TransformersJudge(LanguageModelJudge):
         texts = model.cut(item_texts(dataset, counts), max_item_tokens)
         user_texts: list[str] = []
         if dataset.users is not None:
-            clean = [sanitize(text or "") for text in dataset.users["text"]]
+            clean = [sanitize(text) for text in dataset.users["text"]]
             user_texts = model.cut(clean, USER_TOKENS)
         super().__init__(
             dataset,

@@ -93,7 +93,7 @@ class RecommenderVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self.simulator.reset(mask, self.np_random, chosen)
         self._needs_reset &= ~mask
         self._pending &= ~mask
-        return self.simulator.observe(), _masked(self.simulator.terms_at_start(), mask)
+        return self.simulator.observe(), masked(self.simulator.terms_at_start(), mask)
 
     def step(self, actions: Any) -> tuple[Observation, Any, BoolArray, BoolArray, dict[str, Any]]:
         """Shows item ``actions[i]`` to user i; see the class for the infos.
@@ -121,11 +121,11 @@ class RecommenderVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         done = terminated | truncated
         self._pending = done & (self.autoreset_mode == AutoresetMode.NEXT_STEP)
         self._needs_reset = done & (self.autoreset_mode == AutoresetMode.DISABLED)
-        infos = _masked(terms, np.ones(self.num_envs, dtype=bool))
+        infos = masked(terms, np.ones(self.num_envs, dtype=bool))
         if done.any() and self.autoreset_mode == AutoresetMode.SAME_STEP:
             infos["final_obs"], infos["_final_obs"] = self._last_observations(done), done
             final_info = {key: values.copy() for key, values in terms.items()}
-            infos["final_info"], infos["_final_info"] = _masked(final_info, done), done.copy()
+            infos["final_info"], infos["_final_info"] = masked(final_info, done), done.copy()
             self.simulator.reset(done, self.np_random)
         return self.simulator.observe(), reward, terminated, truncated, infos
 
@@ -306,7 +306,7 @@ def _read_start(options: Mapping[str, Any], simulator: Simulator, known: list[st
     return chosen
 
 
-def _masked(terms: Terms, mask: BoolArray) -> dict[str, Any]:
+def masked(terms: Terms, mask: BoolArray) -> dict[str, Any]:
     """The infos as Gymnasium's vector environments give them: each beside its mask."""
     return {**terms, **{f"_{key}": mask.copy() for key in terms}}
 

@@ -91,6 +91,11 @@ class Dataset:
         first = np.flatnonzero(np.diff(self.interactions["sequence"].to_numpy())) + 1
         return np.split(item, first)
 
+    def with_choices(self, numbers: IntArray) -> list[IntArray]:
+        """Those of the numbered sequences that hold a choice: two items or more."""
+        found = [self.sequences[number] for number in numbers]
+        return [sequence for sequence in found if len(sequence) > 1]
+
     @property
     def train(self) -> IntArray:
         """The numbers of the sequences that may be learned from, sorted."""

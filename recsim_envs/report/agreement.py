@@ -107,8 +107,8 @@ def fit_without_text(subject: SessionSubject, seed: int, max_epochs: int = 50) -
     from recsim_envs.rewards.prepare import save_reward_model
 
     dataset = subject.dataset
-    held_out = [sequence[:-1] for sequence in subject.sequences(dataset.held_out)]
-    sequences = subject.sequences(dataset.train) + held_out
+    held_out = [sequence[:-1] for sequence in dataset.with_choices(dataset.held_out)]
+    sequences = dataset.with_choices(dataset.train) + held_out
     model = fit_reward_model(
         sequences,
         dataset.n_items,

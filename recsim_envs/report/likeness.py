@@ -34,7 +34,7 @@ def likeness_section(subject: SessionSubject, sessions: int, seed: int) -> Secti
         seed: of the users and of the policies.
     """
     dataset = subject.dataset
-    train, held_out = subject.sequences(dataset.train), subject.sequences(dataset.held_out)
+    train, held_out = dataset.with_choices(dataset.train), dataset.with_choices(dataset.held_out)
     drawn = np.random.default_rng(seed).permutation(len(train))[: len(held_out)]
     logged = next_items(train, dataset.n_items)
     samples = {

@@ -30,7 +30,7 @@ from recsim_envs.report.play import Act
 from recsim_envs.rewards.baselines import baseline_scorers, popularity_scores
 from recsim_envs.rewards.evaluate import Scorer
 from recsim_envs.users.shoppers import ShopperSimulator
-from recsim_envs.users.simulator import Simulator
+from recsim_envs.users.simulator import Simulator, which_held
 
 ORACLE = "myopic oracle"
 IMPERSONAL = (
@@ -103,7 +103,9 @@ def ranking_policy(env: RecommenderVectorEnv, scorer: Scorer) -> Act:
 
     def act(_: object) -> IntArray:
         scores = scorer(simulator.history.astype(np.int64))
-        hidden = simulator.already_shown() | in_history(simulator)
+        hidden = simulator.already_shown() | which_held(
+            simulator.history, simulator.dataset.n_items
+        )
         return best_allowed(scores, hidden, popularity)
 
     return act
@@ -135,13 +137,6 @@ def oracle_values(simulator: Simulator) -> FloatArray:
     if isinstance(simulator, ShopperSimulator):
         return value
     return np.where(simulator.already_shown(), -np.inf, value)
-
-
-def in_history(simulator: Simulator) -> BoolArray:
-    """Which items the visible histories hold, (N, n_items)."""
-    held = np.zeros((simulator.n, simulator.dataset.n_items + 1), dtype=bool)
-    held[np.arange(simulator.n)[:, None], simulator.history] = True
-    return held[:, :-1]
 
 
 def best_apart(simulator: ShopperSimulator) -> list[int]:

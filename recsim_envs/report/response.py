@@ -34,7 +34,7 @@ def held_out_questions(subject: SessionSubject, seed: int) -> Questions:
     No reward model has seen them in its fit.
     """
     dataset, model = subject.dataset, subject.rewards["test"]
-    sequences = subject.sequences(dataset.held_out)
+    sequences = dataset.with_choices(dataset.held_out)
     if len(sequences) > MAX_QUESTIONS:
         rng = np.random.default_rng(seed)
         drawn = np.sort(rng.choice(len(sequences), MAX_QUESTIONS, replace=False))
@@ -96,7 +96,9 @@ def _ece(reward: SequenceReward, questions: Questions, seed: int) -> Figure:
 
 def repeats_section(subject: SessionSubject) -> Section:
     """Makes the section on how often an item is taken again, in held-out data and by the model."""
-    rates = repeat_rates(subject.rewards["test"], subject.sequences(subject.dataset.held_out))
+    rates = repeat_rates(
+        subject.rewards["test"], subject.dataset.with_choices(subject.dataset.held_out)
+    )
     rows: list[dict[str, Cell]] = [
         {
             "lag": float(rate["lag"]),

@@ -65,11 +65,6 @@ class SessionSubject:
         simulator.split = split
         return RecommenderVectorEnv(simulator)
 
-    def sequences(self, numbers: IntArray) -> list[IntArray]:
-        """Those of the numbered sequences that hold a choice."""
-        found = [self.dataset.sequences[number] for number in numbers]
-        return [sequence for sequence in found if len(sequence) > 1]
-
 
 @dataclass(frozen=True)
 class ShopperSubject:

@@ -85,11 +85,8 @@ def prepare(
 def _prepare_sequences(
     dataset: Dataset, folder: Path, seed: int, dims: dict[str, int], max_epochs: int
 ) -> dict[str, Any]:
-    def items_of(numbers: IntArray) -> list[IntArray]:
-        return [dataset.sequences[n] for n in numbers if len(dataset.sequences[n]) > 1]
-
     # The last item of each held-out sequence is what the card is measured on: no fit sees it.
-    train, held_out = items_of(dataset.train), items_of(dataset.held_out)
+    train, held_out = dataset.with_choices(dataset.train), dataset.with_choices(dataset.held_out)
     for part, sequences in (("training", train), ("held-out", held_out)):
         if not sequences:
             raise DataError(

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from recsim_envs.arrays import Float32Array, FloatArray, IntArray
+from recsim_envs.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from recsim_envs.rewards.sequence import SequenceReward, newest_places
 
 MAX_TRANSITIONS = 20_000
@@ -85,8 +85,7 @@ def calibrate_repeats(
         (H,) intercepts, for lags 1 to H.
     """
     found = transitions_of(sequences, reward.n_items, reward.history_length)
-    at = newest_places(found.histories, reward.n_items)  # (T, H)
-    again = at & (found.histories == found.following[:, None])
+    at, again = _repeats(found, reward.n_items)
     pooled = (again.sum() + 0.5) / (at.sum() + 1)
     rate = ((again.sum(axis=0) + pooled) / (at.sum(axis=0) + 1))[::-1]  # by lag
     rng = np.random.default_rng(seed)
@@ -107,8 +106,7 @@ def calibrate_repeats(
 def repeat_rates(reward: SequenceReward, sequences: Sequence[IntArray]) -> list[RepeatRate]:
     """Compares the model with sequences, lag by lag."""
     found = transitions_of(sequences, reward.n_items, reward.history_length)
-    at = newest_places(found.histories, reward.n_items)
-    again = at & (found.histories == found.following[:, None])
+    at, again = _repeats(found, reward.n_items)
     score = reward.scores_of(found.histories, found.histories)  # (T, H)
     chance = expit(score + reward.repeat_bias[::-1])
     result = []
@@ -120,6 +118,12 @@ def repeat_rates(reward: SequenceReward, sequences: Sequence[IntArray]) -> list[
                 RepeatRate(lag=lag, transitions=int(here.sum()), data=rate, simulated=mean)
             )
     return result
+
+
+def _repeats(found: Transitions, n_items: int) -> tuple[BoolArray, BoolArray]:
+    """Which places could be taken again, newest ones only, and which were: (T, H) both."""
+    at = newest_places(found.histories, n_items)
+    return at, at & (found.histories == found.following[:, None])
 
 
 def _intercept(score: FloatArray, rate: float) -> float:

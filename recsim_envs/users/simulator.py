@@ -15,7 +15,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from recsim_envs.arrays import BoolArray, FloatArray, IntArray
-from recsim_envs.checks import as_ids, check_choice, check_whole
+from recsim_envs.checks import check_choice, check_whole
 from recsim_envs.data.dataset import Dataset
 from recsim_envs.state import State, check_settings
 
@@ -143,18 +143,14 @@ class Simulator(ABC):
         """Shows one item to each user.
 
         Args:
-            items: (N,) item ids.
+            items: (N,) item ids within the catalogue, as the environments have checked.
             rng: source of the users' randomness.
 
         Returns:
             Reward, terminated (the user left), truncated (the length cap), each (N,); and named
             terms: ``item``, ``distinct`` (share of distinct items in the session so far) and the
             simulator's own.
-
-        Raises:
-            ValueError: for anything but (N,) integers within the catalogue; nothing has changed.
         """
-        items = as_ids("action", items, (self.n,), self.dataset.n_items)
         rows = np.arange(self.n)
         outcome = self.respond(items, rng)
         self.distinct += ~(self.shown == items[:, None]).any(axis=1)
@@ -213,6 +209,11 @@ class Simulator(ABC):
 
     def already_shown(self) -> BoolArray:
         """Which items the running sessions have shown, (N, n_items)."""
-        shown = np.zeros((self.n, self.dataset.n_items + 1), dtype=bool)
-        shown[np.arange(self.n)[:, None], self.shown] = True
-        return shown[:, :-1]
+        return which_held(self.shown, self.dataset.n_items)
+
+
+def which_held(rows: NDArray[np.integer], n_items: int) -> BoolArray:
+    """Which items each of (N, L) rows holds, padding (``n_items``) aside: (N, n_items)."""
+    held = np.zeros((len(rows), n_items + 1), dtype=bool)
+    held[np.arange(len(rows))[:, None], rows] = True
+    return held[:, :-1]
