@@ -5,14 +5,16 @@ the action space is a slate (``MultiDiscrete([n_items] * k)``); where users answ
 (``Discrete(n_items)``).
 """
 
+from ialp_agents.actor_critic import SASRecActorCriticPolicy
 from ialp_agents.aialp import AIALP
 from ialp_agents.buffers import DictItemReplayBuffer, ItemReplayBuffer
-from ialp_agents.checkpoint import Checkpoints, resume
 from ialp_agents.extractor import SASRecExtractor
 from ialp_agents.ialp import IALP
+from ialp_agents.mixture import MixturePolicy
 from ialp_agents.pg import PG
-from ialp_agents.pg.pg import SASRecActorCriticPolicy
-from ialp_agents.policies import MixturePolicy, SASRecPolicy
+from ialp_agents.policies import SASRecPolicy
+from ialp_agents.q_policy import SASRecQPolicy
+from ialp_agents.saving.checkpoint import Checkpoints, resume
 
 __all__ = [
     "AIALP",
@@ -25,5 +27,6 @@ __all__ = [
     "SASRecActorCriticPolicy",
     "SASRecExtractor",
     "SASRecPolicy",
+    "SASRecQPolicy",
     "resume",
 ]

@@ -36,12 +36,16 @@ class SASRecExtractor(BaseFeaturesExtractor):
         n_heads: heads a block; divides ``embedding_dim`` (not given).
         dropout: dropout rate while training (not given; 0, as in SB3's networks: noise in the
             critic is noise in the actor's weights).
-        item_features: (n_items, f) description of the items, for example the SVD of their text's
-            TF-IDF. The item vectors then *start* as its principal components; they stay learnable.
+        item_features: (n_items, f) description of the items, such as ``text_features(dataset)``.
+            The encoding then *starts* as the newest item's features: the item vectors as their
+            ``embedding_dim`` principal components, the positions short, the blocks silent. A policy
+            of this package on it starts as a recommender of what is most like the newest item.
+            All of it stays learnable. (Not given; the paper's agents start at random.)
 
     Raises:
         ValueError: if the space is not one of the two forms, or ``item_features`` has another
-            number of rows than the catalogue.
+            number of rows than the catalogue; in ``forward``, for histories that are not padded on
+            the left.
     """
 
     def __init__(
@@ -54,7 +58,7 @@ class SASRecExtractor(BaseFeaturesExtractor):
         item_features: NDArray[np.floating] | None = None,
     ) -> None:
         super().__init__(observation_space, embedding_dim)
-        history, n_users = _read_space(observation_space)
+        history, n_users = read_space(observation_space)
         self.n_items = int(history.high.max())
         self.n_users = n_users
         self.history_length = history.shape[0]
@@ -70,6 +74,7 @@ class SASRecExtractor(BaseFeaturesExtractor):
         self.user_embedding = nn.Embedding(n_users, embedding_dim) if n_users else None
         if self.user_embedding is not None:
             nn.init.normal_(self.user_embedding.weight, std=embedding_dim**-0.5)
+        self.starts_from_features = item_features is not None
         if item_features is not None:
             self._start_from(item_features)
 
@@ -90,6 +95,13 @@ class SASRecExtractor(BaseFeaturesExtractor):
             (B, d) features.
         """
         history = observations["history"] if isinstance(observations, dict) else observations
+        is_padding = history == self.n_items  # (B, H)
+        if (is_padding[:, 1:] & ~is_padding[:, :-1]).any():
+            raise ValueError(
+                f"a history holds padding ({self.n_items}) to the right of an item: pad on the "
+                "left, newest item last, and leave out VecFrameStack (a history is no image: it "
+                "holds the whole session already)"
+            )
         encoded: Tensor = self.sasrec.encode(history)  # (B, d)
         if self.user_embedding is None:
             return encoded
@@ -114,10 +126,15 @@ class SASRecExtractor(BaseFeaturesExtractor):
             # The random start has rows of length about 1, so these replace it like for like; what
             # remains of it tells apart items whose features are equal.
             self.item_vectors.mul_(0.1).add_(F.normalize(padded, dim=1))
+        self.sasrec.silence()
 
 
-def _read_space(space: spaces.Space[Any]) -> tuple[spaces.Box, int]:
-    """Returns the history's space and the number of users (0: the observation names none)."""
+def read_space(space: spaces.Space[Any]) -> tuple[spaces.Box, int]:
+    """Returns the history's space and the number of users (0: the observation names none).
+
+    Raises:
+        ValueError: if it is not a session of items.
+    """
     history, n_users = space, 0
     if isinstance(space, spaces.Dict) and {"history"} <= set(space.spaces) <= KEYS:
         history = space["history"]
@@ -133,6 +150,7 @@ def _read_space(space: spaces.Space[Any]) -> tuple[spaces.Box, int]:
         raise ValueError(
             f"observation_space={space} is not a session of items: it must be "
             "Box(0, n_items, (H,), an integer type), or a Dict of it as history and optionally "
-            "user=Discrete(n_users) and shown=Box"
+            "user=Discrete(n_users) and shown=Box; item ids can't be scaled, so with VecNormalize "
+            "set norm_obs=False"
         )
     return history, n_users

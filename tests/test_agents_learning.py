@@ -12,7 +12,7 @@ from stable_baselines3 import A2C, DQN
 from test_agents_toys import CLUSTER, LENGTH, N_ITEMS, Clusters, Tastes, mean_return, vectorized
 
 from ialp_agents import AIALP, IALP, PG, SASRecActorCriticPolicy, SASRecExtractor
-from ialp_agents.pg.pg import Steps, returns_to_go
+from ialp_agents.pg import Steps, returns_to_go
 
 SMALL = dict(embedding_dim=16, n_layers=1)
 POLICY = dict(features_extractor_kwargs=SMALL)

@@ -25,7 +25,7 @@ from test_agents_toys import Clusters, Tastes, vectorized
 
 import recsim_envs  # noqa: F401  (registers the environments)
 from ialp_agents import AIALP, IALP, PG, Checkpoints, SASRecExtractor, resume
-from ialp_agents.checkpoint import save
+from ialp_agents.saving.checkpoint import save
 from llm_oracle import LLMOracleVectorEnv, PopularityJudge
 from recsim_envs.files import content_hash
 from recsim_envs.sb3 import BatchedVecEnv

@@ -24,7 +24,7 @@ from test_agents_pretrained import Catalogued
 from test_agents_toys import Clusters, Tastes, vectorized
 
 from ialp_agents import AIALP, IALP, PG, MixturePolicy
-from ialp_agents.sb3_zip import PlainZip
+from ialp_agents.saving.zip import PlainZip
 
 __all__ = ["one_thread"]
 

@@ -60,6 +60,12 @@ class SelfAttentionBlock(nn.Module):
         out: Tensor = x + self.feed_forward(x)
         return out
 
+    def silence(self) -> None:
+        """Makes the block return what it is given, until it learns something better."""
+        for layer in (self.project, self.feed_forward[4]):
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
+
 
 class SASRec(nn.Module):
     """Causal self-attention over a session's items.
@@ -128,6 +134,14 @@ class SASRec(nn.Module):
         """Returns the encoding (B, d) of each whole history (B, H)."""
         # Nothing reads the last block's other positions: a third less work.
         return self._encode(history, n_last=1)[:, 0]
+
+    @torch.no_grad()
+    def silence(self) -> None:
+        """Makes the encoding (nearly) the newest item's vector, normalised, until it learns more."""
+        for block in self.blocks:
+            assert isinstance(block, SelfAttentionBlock)
+            block.silence()
+        self.position_embedding.weight.mul_(0.1)
 
     def _encode(self, history: Tensor, n_last: int) -> Tensor:
         history = history.long()

@@ -8,8 +8,8 @@ from pathlib import Path
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
-from ialp_agents.agent_state import get_agent_state, set_agent_state
-from ialp_agents.files import DamagedFileError, Tree, read_tree, write_tree
+from ialp_agents.saving.files import DamagedFileError, Tree, read_tree, write_tree
+from ialp_agents.saving.state import get_agent_state, set_agent_state
 
 FORMAT = 1
 KEPT_CHECKPOINTS = 2  # the second is there in case that a disk damages the first

@@ -17,10 +17,12 @@ from safetensors import SafetensorError
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import Tensor
 
+from ialp_agents.extractor import read_space
 from recsim_envs.files import content_hash, write_whole
 
 if TYPE_CHECKING:
-    from ialp_agents.ialp.ialp import IALP
+    from ialp_agents.ialp import IALP
+    from ialp_agents.policies import SASRecPolicy
 
 FORMAT = 1
 
@@ -46,8 +48,8 @@ class Catalogue:
     @classmethod
     def of(cls, model: BaseAlgorithm) -> Catalogue:
         """Reads it from an agent's policy (its :class:`SASRecExtractor`) and environment."""
-        encoder: Any = model.policy.features_extractor
-        sizes = (encoder.n_items, encoder.n_users, encoder.history_length)
+        history, n_users = read_space(model.observation_space)
+        sizes = (int(history.high.max()), n_users, history.shape[0])
         assert model.env is not None
         (env,) = model.env.get_attr("unwrapped", indices=[0])
         dataset = getattr(env, "dataset", None)  # a toy may have none
@@ -109,16 +111,11 @@ def check_catalogue(saved: Catalogue, model: BaseAlgorithm, path: object) -> Non
         )
 
 
-def save(model: IALP, folder: Path) -> None:
-    """Writes the learner's weights and their description into ``folder``."""
-    learner = {
-        name: weight.contiguous()
-        for name, weight in model.policy.state_dict().items()
-        if not name.startswith("frozen.") and name != "alpha"
-    }
+def save(model: IALP, policy: SASRecPolicy, folder: Path) -> None:
+    """Writes a policy's weights and their description into ``folder``."""
+    learner = {name: weight.contiguous() for name, weight in policy.state_dict().items()}
     content = safetensors.torch.save(learner)
     weights = folder / f"weights-{content_hash(content)}.safetensors"
-    policy = model.policy
     config = {
         "format": FORMAT,
         "algorithm": type(model).__name__,
@@ -126,6 +123,7 @@ def save(model: IALP, folder: Path) -> None:
         "catalogue": asdict(Catalogue.of(model)),
         "policy_kwargs": {
             "tie_weights": policy.tie_weights,
+            "mask_history": policy.mask_history,
             # Not item_features: where the item vectors started is in the weights by now.
             "features_extractor_kwargs": policy.features_extractor.architecture,
         },

@@ -20,10 +20,10 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, PyTorch
 from stable_baselines3.common.utils import polyak_update
 from torch import Tensor
 
-from ialp_agents import pretrained
 from ialp_agents.buffers import DictItemReplayBuffer, ItemReplayBuffer
-from ialp_agents.policies import Evaluation, MixturePolicy, SASRecPolicy
-from ialp_agents.sb3_zip import PlainZip
+from ialp_agents.policies import Evaluation, SASRecPolicy
+from ialp_agents.saving import pretrained
+from ialp_agents.saving.zip import PlainZip
 from ialp_agents.spaces import Exploration, item_space
 from recsim_envs.checks import check_choice
 
@@ -99,7 +99,7 @@ class IALP(PlainZip, OffPolicyAlgorithm):
 
     def __init__(
         self,
-        policy: str | type[SASRecPolicy],
+        policy: str | type[BasePolicy],
         env: GymEnv | str,
         learning_rate: float | Schedule = 3e-3,
         buffer_size: int = 100_000,
@@ -175,7 +175,6 @@ class IALP(PlainZip, OffPolicyAlgorithm):
         self.policy_target = deepcopy(self.policy)
         self.policy_target.requires_grad_(False)
         self.policy_target.set_training_mode(False)
-        del self.policy_target.optimizer
 
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
         """Does ``gradient_steps`` updates of actor, critic and target network."""
@@ -194,17 +193,20 @@ class IALP(PlainZip, OffPolicyAlgorithm):
                 target = replay.rewards[:, 0] + not_left * self.gamma * next_value  # (B,)
 
             said = self.policy.evaluate_actions(replay.observations, items)
-            q_value, log_prob = said.q_value[:, 0], said.log_prob[:, 0]  # of the item shown, (B,)
-            critic_loss = F.mse_loss(q_value, target)  # Eq. 8
+            critic_loss = F.mse_loss(said.q_value[:, 0], target)  # Eq. 8
             weight = self._actor_weight(replay.observations, said, target)  # (B,)
-            actor_loss = -(weight * log_prob).mean()  # Eq. 9
+            # An item that the policy leaves out can have been shown all the same (an environment
+            # may choose for itself): it teaches the critic, but has no probability to change.
+            possible = said.log_prob[:, 0].isfinite()  # (B,)
+            log_prob = said.log_prob[possible]  # (<= B, m), of the item shown first
+            actor_loss = -(weight[possible] * log_prob[:, 0]).sum() / batch_size  # Eq. 9
             # Of the slate, the judge took this one: a conditional logit (not in the paper).
-            slate_loss = -said.log_prob.log_softmax(dim=1)[:, 0].mean()
+            slate_loss = -log_prob.log_softmax(dim=1)[:, 0].sum() / batch_size
 
             self.policy.optimizer.zero_grad()
             loss = actor_loss + self.critic_coef * critic_loss + self.slate_coef * slate_loss
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.policy.learner_parameters(), self.max_grad_norm)
+            torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
             self.policy.optimizer.step()
 
             self._n_updates += 1
@@ -237,8 +239,7 @@ class IALP(PlainZip, OffPolicyAlgorithm):
         return torch.ones_like(target)
 
     def _update_target(self, tau: float) -> None:
-        learned = self.policy.learner_parameters()
-        polyak_update(learned, self.policy_target.learner_parameters(), tau)
+        polyak_update(self.policy.parameters(), self.policy_target.parameters(), tau)
 
     def _sample_action(
         self,
@@ -266,10 +267,11 @@ class IALP(PlainZip, OffPolicyAlgorithm):
             deterministic = self.exploration != "categorical"
         assert self._last_obs is not None
         actions, _ = self.policy.predict(self._last_obs, deterministic=deterministic)
-        for i in np.flatnonzero(is_random):
-            # Not action_space.sample(): the items of a slate must differ.
-            slate = rng.choice(self.policy.n_items, self.policy.slate_size, replace=False)
-            actions[i] = slate if has_slates else slate[0]
+        if is_random.any():
+            # Not action_space.sample(): no item twice in a slate, none that the user has just had.
+            obs, _ = self.policy.obs_to_tensor(self._last_obs)
+            uniform = self.policy.sample_uniformly(obs).cpu().numpy()
+            actions[is_random] = uniform[is_random]
         return actions, actions
 
     def learn(
@@ -297,15 +299,8 @@ class IALP(PlainZip, OffPolicyAlgorithm):
         Args:
             folder: made if missing. A crash leaves in it either the old weights or the new.
 
-        Raises:
-            ValueError: if the policy is still a mixture, see :class:`AIALP`.
         """
-        if isinstance(self.policy, MixturePolicy) and self.policy.alpha < 1:
-            raise ValueError(
-                f"the policy is a mixture with alpha={self.policy.alpha:.3g}, so the learner alone "
-                "is not what acts: train until alpha is 1, or keep both with save()"
-            )
-        pretrained.save(self, Path(folder))
+        pretrained.save(self, self.policy, Path(folder))
 
     @classmethod
     def from_pretrained(

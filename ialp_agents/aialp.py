@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar, get_args
 
-import torch
-from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.utils import polyak_update
 
-from ialp_agents import pretrained
-from ialp_agents.ialp.ialp import IALP, Advantage, Candidates
-from ialp_agents.policies import MixturePolicy, SASRecPolicy
-from ialp_agents.spaces import Exploration
+from ialp_agents.ialp import IALP
+from ialp_agents.mixture import MixturePolicy
+from ialp_agents.policies import SASRecPolicy
+from ialp_agents.saving import pretrained
 from recsim_envs.checks import check_choice
 
 SelfAIALP = TypeVar("SelfAIALP", bound="AIALP")
@@ -55,36 +54,14 @@ class AIALP(IALP):
 
     def __init__(
         self,
-        policy: str | type[SASRecPolicy],
+        policy: str | type[BasePolicy],
         env: GymEnv | str,
         learning_rate: float | Schedule = 1e-3,
-        buffer_size: int = 100_000,
-        learning_starts: int = 100,
-        batch_size: int = 256,
-        tau: float = 0.005,
-        gamma: float = 0.9,
-        train_freq: int | tuple[int, str] = 1,
-        gradient_steps: int = 1,
-        replay_buffer_class: type[ReplayBuffer] | None = None,
-        replay_buffer_kwargs: dict[str, Any] | None = None,
-        target_update_interval: int = 1,
-        advantage: Advantage = "q_centred",
-        critic_coef: float = 1.0,
-        slate_coef: float = 1.0,
-        candidates: Candidates = "sample",
-        exploration: Exploration = "categorical",
-        epsilon: float = 0.1,
-        max_grad_norm: float = 10,
         alpha_initial: float = 0.1,
         alpha_fraction: float = 0.5,
         alpha_schedule: AlphaSchedule = "linear",
-        stats_window_size: int = 100,
-        tensorboard_log: str | None = None,
-        policy_kwargs: dict[str, Any] | None = None,
-        verbose: int = 0,
-        seed: int | None = None,
-        device: torch.device | str = "auto",
         _init_setup_model: bool = True,
+        **kwargs: Any,
     ) -> None:
         check_choice("alpha_schedule", alpha_schedule, get_args(AlphaSchedule))
         for name, value in (("alpha_initial", alpha_initial), ("alpha_fraction", alpha_fraction)):
@@ -92,40 +69,10 @@ class AIALP(IALP):
                 raise ValueError(
                     f"{name}={value} is out of range: it must be above 0 and at most 1"
                 )
-        super().__init__(
-            policy,
-            env,
-            learning_rate,
-            buffer_size,
-            learning_starts,
-            batch_size,
-            tau,
-            gamma,
-            train_freq,
-            gradient_steps,
-            replay_buffer_class=replay_buffer_class,
-            replay_buffer_kwargs=replay_buffer_kwargs,
-            target_update_interval=target_update_interval,
-            advantage=advantage,
-            critic_coef=critic_coef,
-            slate_coef=slate_coef,
-            candidates=candidates,
-            exploration=exploration,
-            epsilon=epsilon,
-            max_grad_norm=max_grad_norm,
-            stats_window_size=stats_window_size,
-            tensorboard_log=tensorboard_log,
-            policy_kwargs=policy_kwargs,
-            verbose=verbose,
-            seed=seed,
-            device=device,
-            _init_setup_model=False,
-        )
-
+        super().__init__(policy, env, learning_rate, _init_setup_model=False, **kwargs)
         self.alpha_initial = alpha_initial
         self.alpha_fraction = alpha_fraction
         self.alpha_schedule = alpha_schedule
-
         if _init_setup_model:
             self._setup_model()
 
@@ -145,9 +92,34 @@ class AIALP(IALP):
             to_go = 1 - min(elapsed / self.alpha_fraction, 1)
             if self.alpha_schedule == "step":
                 to_go = float(to_go > 0)
-            alpha = 1 - to_go * (1 - self.alpha_initial)
+            # Never back: a second call of learn() starts its progress anew, the learner does not.
+            alpha = max(float(self.policy.alpha), 1 - to_go * (1 - self.alpha_initial))
             self.policy.alpha.fill_(alpha)
             self.logger.record("rollout/alpha", alpha)
+
+    def _update_target(self, tau: float) -> None:
+        if not isinstance(self.policy, MixturePolicy):
+            super()._update_target(tau)
+            return
+        assert isinstance(self.policy_target, MixturePolicy)
+        learner, lagging = self.policy.learner, self.policy_target.learner
+        polyak_update(learner.parameters(), lagging.parameters(), tau)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes the learner's weights, see :meth:`IALP.save_pretrained`.
+
+        Raises:
+            ValueError: if the policy is a mixture still.
+        """
+        if not isinstance(self.policy, MixturePolicy):
+            super().save_pretrained(folder)
+            return
+        if self.policy.alpha < 1:
+            raise ValueError(
+                f"the policy is a mixture with alpha={self.policy.alpha:.3g}, so the learner alone "
+                "is not what acts: train until alpha is 1, or keep both with save()"
+            )
+        pretrained.save(self, self.policy.learner, Path(folder))
 
     def learn(
         self: SelfAIALP,
@@ -201,7 +173,6 @@ class AIALP(IALP):
         assert isinstance(model.policy, MixturePolicy)
         model.policy.frozen.load_state_dict(saved.weights)
         if beta_init == "pretrained":
-            # The mixture has a frozen policy and an alpha that the weights do not.
-            model.policy.load_state_dict(saved.weights, strict=False)
+            model.policy.learner.load_state_dict(saved.weights)
             model._update_target(tau=1.0)
         return model

@@ -18,7 +18,7 @@ from stable_baselines3.common.buffers import DictReplayBuffer, ReplayBuffer
 from torch import Tensor
 
 from ialp_agents.buffers import DictItemReplayBuffer, ItemReplayBuffer
-from ialp_agents.vec_state import get_vec_state, set_vec_state
+from ialp_agents.saving.vec_state import get_vec_state, set_vec_state
 from recsim_envs.state import State, check_settings
 
 # What SB3's algorithms count. The algorithm's other public numbers and strings are its settings...

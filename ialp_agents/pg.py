@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple, TypeVar, get_args
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -10,92 +10,15 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, PyTorchObs, Schedule
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.utils import obs_as_tensor
-from torch import Tensor
 
-from ialp_agents.extractor import SASRecExtractor
-from ialp_agents.sb3_zip import PlainZip
-from ialp_agents.spaces import (
-    Exploration,
-    check_same_items,
-    item_space,
-    slate_size,
-)
-from recsim_envs.checks import check_choice
+from ialp_agents.actor_critic import SASRecActorCriticPolicy
+from ialp_agents.saving.zip import PlainZip
 from recsim_envs.state import State
 
 SelfPG = TypeVar("SelfPG", bound="PG")
 Array = NDArray[Any]
-
-
-class SASRecActorCriticPolicy(ActorCriticPolicy):
-    """SB3's actor-critic policy with linear heads directly on the SASRec encoder.
-
-    It serves SB3's A2C too: ``A2C(SASRecActorCriticPolicy, env)``, for ``Box`` and ``Dict``
-    observations alike.
-
-    Args:
-        observation_space: see :class:`SASRecExtractor`.
-        action_space: ``Discrete(n_items)``.
-        *args: as for SB3's ``ActorCriticPolicy``.
-        exploration: how an item is chosen while collecting (RQ4 of the paper): ``"categorical"``
-            draws it from the policy, as SB3 does, ``"greedy"`` takes the most probable,
-            ``"epsilon"`` a uniformly random one with probability ``epsilon``, else the most
-            probable. ``predict`` is the same for all.
-        epsilon: see ``exploration`` (not given in the paper).
-        **kwargs: as for SB3's ``ActorCriticPolicy``.
-
-    Raises:
-        ValueError: for an unknown ``exploration``, or if a space is not as above, or the two
-            disagree on the number of items.
-    """
-
-    def __init__(
-        self,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Space[Any],
-        *args: Any,
-        exploration: Exploration = "categorical",
-        epsilon: float = 0.1,
-        **kwargs: Any,
-    ) -> None:
-        check_choice("exploration", exploration, get_args(Exploration))
-        n_items = int(item_space(action_space).n)
-        if slate_size(action_space) > 1:
-            # SB3 would draw each place of a slate from a head of its own.
-            raise ValueError(f"action_space={action_space} is a slate: use Discrete({n_items})")
-        kwargs = {"net_arch": [], "features_extractor_class": SASRecExtractor, **kwargs}
-        super().__init__(observation_space, action_space, *args, **kwargs)
-        if isinstance(self.features_extractor, SASRecExtractor):
-            check_same_items(self.features_extractor.n_items, n_items)
-        self.exploration = exploration
-        self.epsilon = epsilon
-
-    def forward(
-        self, obs: PyTorchObs, deterministic: bool = False
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Chooses items to collect experience with, as SB3's on-policy agents do.
-
-        Args:
-            obs: B observations.
-            deterministic: whether to take the most probable item whatever ``exploration`` is.
-
-        Returns:
-            Actions, values and log-probabilities under the policy: (B,), (B, 1), (B,).
-        """
-        greedy = deterministic or self.exploration != "categorical"
-        actions, values, log_prob = super().forward(obs, greedy)  # type: ignore[arg-type]
-        if self.exploration == "epsilon" and not deterministic:
-            assert isinstance(self.action_space, spaces.Discrete)
-            random = torch.randint_like(actions, int(self.action_space.n))
-            actions = torch.where(torch.rand_like(log_prob) < self.epsilon, random, actions)
-            _, log_prob, _ = self.evaluate_actions(obs, actions)
-        return actions, values, log_prob
-
-    def _get_constructor_parameters(self) -> dict[str, Any]:
-        own = {"exploration": self.exploration, "epsilon": self.epsilon}
-        return super()._get_constructor_parameters() | own
 
 
 class Steps(NamedTuple):

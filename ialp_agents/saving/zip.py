@@ -29,8 +29,7 @@ from stable_baselines3.common.type_aliases import GymEnv, TrainFreq
 from torch import Tensor
 
 from ialp_agents.buffers import DictItemReplayBuffer, ItemReplayBuffer
-from ialp_agents.extractor import SASRecExtractor
-from ialp_agents.pretrained import Catalogue, check_catalogue
+from ialp_agents.saving.pretrained import Catalogue, check_catalogue
 
 SelfPlainZip = TypeVar("SelfPlainZip", bound="PlainZip")
 
@@ -79,7 +78,7 @@ class PlainZip(BaseAlgorithm):
         for alias, policy_class in self.policy_aliases.items():
             if policy_class is self.policy_class:
                 data["policy"] = alias
-        if isinstance(self.policy.features_extractor, SASRecExtractor):
+        if True:
             data["catalogue"] = asdict(Catalogue.of(self))
         left_out = set(exclude or ())
         data = {
