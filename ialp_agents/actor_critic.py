@@ -149,7 +149,7 @@ class SASRecActorCriticPolicy(ActorCriticPolicy):
         data = super()._get_constructor_parameters()
         for name in ("net_arch", "activation_fn", "ortho_init", "log_std_init", "squash_output"):
             del data[name]
-        for name in ("full_std", "use_expln"):
+        for name in ("full_std", "use_expln", "normalize_images"):
             del data[name]
         return data | {
             "tie_weights": self.tie_weights,

@@ -32,7 +32,7 @@ Advantage = Literal["td", "q", "q_centred", "none"]
 Candidates = Literal["sample", "topk"]
 PICKLED_BUFFER = (
     "SB3 keeps a replay buffer as a pickle, which can run code when it is read: to continue with "
-    "the buffer, use a checkpoint (ialp_agents.checkpoint)"
+    "the buffer, use a checkpoint (ialp_agents.saving.checkpoint)"
 )
 
 
