@@ -234,7 +234,7 @@ class IALP(PlainZip, OffPolicyAlgorithm):
             weight = target - self.policy_target.value_of(obs, said.mean_item)
             # -w log pi has no lower bound where w < 0, and replay repeats it: pushing an item down
             # ends once it is rarer than under the uniform policy.
-            is_rare = said.log_prob[:, 0] < -math.log(self.policy.n_items)
+            is_rare = said.log_prob[:, 0] < -math.log(item_space(self.action_space).n)
             return torch.where(is_rare, weight.clamp(min=0), weight)
         return torch.ones_like(target)
 
