@@ -150,8 +150,10 @@ def _arguments(saved: Tree, given: dict[str, Any], path: object) -> dict[str, An
     if CALLERS & saved.keys() or not isinstance(saved.get("policy_kwargs"), dict):
         raise DamagedFileError(f"{path} holds arguments that save() does not write: {saved}")
     plain = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}  # train_freq
-    policy_kwargs = merged(saved["policy_kwargs"], given.get("policy_kwargs") or {}, path)
-    arguments = {**plain, **given, "policy_kwargs": policy_kwargs}
+    arguments = plain | given
+    if "policy_kwargs" in given:
+        policy_kwargs = given["policy_kwargs"] or {}
+        arguments["policy_kwargs"] = merged(saved["policy_kwargs"], policy_kwargs, path)
     missing = sorted(name for name, value in arguments.items() if not is_plain(value))
     if missing:
         raise ValueError(
