@@ -203,7 +203,9 @@ def test_plain_values_of_a_stranger_name_no_code(saved: Path, ran: Path) -> None
             IALP.load(saved, vectorized(Clusters))
         saved.write_bytes(original)
     edit(saved, "counters", num_timesteps="many")
-    with pytest.raises(ValueError, match="model.zip: num_timesteps='many' is no number"):
+    with pytest.raises(
+        ValueError, match="model.zip is damaged, .*'num_timesteps': 'many'.* no numbers"
+    ):
         IALP.load(saved, vectorized(Clusters))
     saved.write_bytes(original)
     edit(saved, catalogue={"size": 3})
@@ -248,9 +250,7 @@ def test_damaged_zips_are_named(saved: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("shape", [(1, 1), ()])
 def test_moments_of_other_shapes_never_reach_the_optimiser(saved: Path, shape: Any) -> None:
     edit(saved, "optimizer", "state", "0", exp_avg=np.zeros(shape, np.float32))
-    with pytest.raises(
-        ValueError, match=rf"exp_avg has shape {re.escape(str(shape))} for.*damaged"
-    ):
+    with pytest.raises(ValueError, match=rf"damaged.*exp_avg has shape {re.escape(str(shape))}"):
         IALP.load(saved, vectorized(Clusters))
 
 
@@ -276,7 +276,7 @@ def test_weights_of_another_catalogue_name_both(
         PG.load(tmp_path / "pg", vectorized(Catalogued, name="other", hash="bbbb"))
     # If the catalogue lies, the weights' sizes do not.
     edit(saved, "catalogue", n_items=20)
-    with pytest.raises(ValueError, match=r"has shape \(51, 16\), but .* make it \(21, 16\)"):
+    with pytest.raises(ValueError, match=r"has shape \[51, 16\], but .* make it \[21, 16\]"):
         IALP.load(saved, vectorized(Fewer))
     with pytest.raises(ValueError, match=r"model.zip holds a IALP, but this is PG: use the class"):
         PG.load(saved, vectorized(Clusters))

@@ -80,17 +80,15 @@ def restore_learned(model: BaseAlgorithm, saved: Tree, where: object) -> None:
     Raises:
         ValueError: for other shapes, and counters that are no numbers.
     """
-    counters = {name: saved["counters"].get(name) for name in _counters(model)}
-    for name, value in counters.items():
-        if not isinstance(value, int | float):
-            raise ValueError(f"{where}: {name}={value!r} is no number: the file is damaged")
     copy_weights(_weights(model), saved["weights"], where)
-    optimizer = model.policy.optimizer
-    if saved["optimizer"].get("class") == type(optimizer).__name__:
-        try:
-            _restore_optimizer(optimizer, saved["optimizer"])
-        except (LookupError, TypeError, AttributeError, ValueError) as error:
-            raise ValueError(f"{where}: {error}: the optimiser's state is damaged") from error
+    try:
+        if saved["optimizer"]["class"] == type(model.policy.optimizer).__name__:
+            _restore_optimizer(model.policy.optimizer, saved["optimizer"])
+        counters = {name: saved["counters"][name] for name in _counters(model)}
+        if not all(isinstance(value, int | float) for value in counters.values()):
+            raise ValueError(f"{counters} are no numbers")
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{where} is damaged, in optimiser or counters: {error!r}") from error
     for name, value in counters.items():
         setattr(model, name, value)
 
@@ -190,32 +188,28 @@ def _weights(model: BaseAlgorithm) -> dict[str, Tensor]:
     return dict(tensors.values())
 
 
-def _shapes(arrays: dict[str, Any]) -> dict[str, tuple[int, ...] | None]:
+def _shapes(arrays: dict[str, Any]) -> dict[str, list[int] | None]:
     is_array = (np.ndarray, Tensor)
-    return {k: tuple(v.shape) if isinstance(v, is_array) else None for k, v in arrays.items()}
+    return {k: list(v.shape) if isinstance(v, is_array) else None for k, v in arrays.items()}
 
 
 def _settings(saved: Tree) -> Tree:
     """What must be equal for a run to go on."""
-    shapes = {f"shape of {name}": list(shape or ()) for name, shape in
-              _shapes(saved["weights"]).items()}  # fmt: skip
+    shapes = {f"shape of {name}": shape for name, shape in _shapes(saved["weights"]).items()}
     settings = {**saved["made_on"], **shapes, **saved["arguments"]}
     return {name: value for name, value in settings.items() if name != "verbose"}
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, saved: State) -> None:
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    state = {int(i): {k: torch.as_tensor(v).clone() if isinstance(v, np.ndarray) else v
-                      for k, v in moments.items()}
-             for i, moments in saved["state"].items()}  # fmt: skip
+    state: dict[int, State] = {int(i): {} for i in saved["state"]}
     for i, moments in state.items():
-        for name, value in moments.items():
-            shape = tuple(value.shape) if isinstance(value, Tensor) else ()
+        shape = parameters[i].shape
+        for name, value in saved["state"][str(i)].items():
+            moments[name] = torch.tensor(value) if isinstance(value, np.ndarray) else value
             # Fused kernels trust the shapes. Adam's steps, and the like, are scalars.
-            if shape != tuple(parameters[i].shape) and (shape or "exp_avg" in name):
-                raise ValueError(
-                    f"{name} has shape {shape} for a parameter of {tuple(parameters[i].shape)}"
-                )
+            if np.shape(value) != shape and (np.ndim(value) or "exp_avg" in name):
+                raise ValueError(f"{name} has shape {np.shape(value)} for a parameter of {shape}")
     groups = optimizer.state_dict()["param_groups"]
     groups = [{**group, "lr": float(lr)} for group, lr in zip(groups, saved["lr"], strict=True)]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
@@ -240,8 +234,5 @@ def _rows(buffer: ReplayBuffer) -> dict[str, NDArray[Any]]:
     parts |= {"rewards": buffer.rewards, "dones": buffer.dones, "timeouts": buffer.timeouts}
     if not buffer.optimize_memory_usage:
         parts["next_obs"] = buffer.next_observations
-    rows: dict[str, NDArray[Any]] = {}
-    for name, part in parts.items():
-        of_keys = part.items() if isinstance(part, dict) else [("", part)]
-        rows.update({f"{name}.{key}": array for key, array in of_keys})
-    return rows
+    as_dicts = {k: part if isinstance(part, dict) else {"": part} for k, part in parts.items()}
+    return {f"{k}.{key}": rows for k, part in as_dicts.items() for key, rows in part.items()}

@@ -115,7 +115,7 @@ def save(model: BaseAlgorithm, folder: str | Path) -> Path:
     newest = folder / f"{stem}-{content_hash(content)}.safetensors"
     write_whole(newest, content)
     # Of later steps there can only be damaged ones: they would have been resumed from.
-    earlier = [path for path in _checkpoints(folder) if _step(path) < _step(newest)]
+    earlier = [path for path in _checkpoints(folder) if path.name < stem]
     kept = {newest, *earlier[: KEPT_CHECKPOINTS - 1]}
     for old in {*_checkpoints(folder), *folder.glob(".step-*")} - kept:
         old.unlink()
@@ -148,36 +148,23 @@ def _checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*.safetensors"), reverse=True)
 
 
-def _step(path: Path) -> str:
-    return path.stem.rpartition("-")[0]
-
-
 def _read_newest(folder: Path) -> tuple[Path, Tree] | None:
     """Reads the newest checkpoint that is whole; None if there is none at all."""
     paths = _checkpoints(folder)
     for path in paths:
+        content = path.read_bytes()
         try:
-            tree = _read(path)
+            if content_hash(content) != path.stem.rpartition("-")[2]:
+                raise DamagedFileError(f"{path} is damaged: its content has not its name's hash")
+            return path, from_bytes(content, path, FORMAT, KINDS)
         except DamagedFileError as error:
             warnings.warn(f"{error}; the checkpoint before it is used", stacklevel=2)
-            continue
-        return path, tree
     if paths:
         raise ValueError(
             f"none of the checkpoints in {folder} can be read: delete them to start from the "
             "beginning, or use another folder"
         )
     return None
-
-
-def _read(path: Path) -> Tree:
-    content = path.read_bytes()
-    found, expected = content_hash(content), path.stem.rpartition("-")[2]
-    if found != expected:
-        raise DamagedFileError(
-            f"{path} is damaged: its content has the hash {found}, but its name says {expected}"
-        )
-    return from_bytes(content, path, FORMAT, KINDS)
 
 
 def _restore(model: BaseAlgorithm, path: Path, tree: Tree) -> None:

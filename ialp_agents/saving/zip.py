@@ -121,10 +121,10 @@ class PlainZip(BaseAlgorithm):
         if print_system_info:
             get_system_info()
         tree, given = _read(path, cls), {**(custom_objects or {}), **kwargs}
-        for name in ("observation_space", "action_space"):
-            own = env.observation_space if name == "observation_space" else env.action_space
-            if given.pop(name, own) != own:
-                raise ValueError(f"{name} is not that of env, {own}: leave it out")
+        own = {"observation_space": env.observation_space, "action_space": env.action_space}
+        for name, space in own.items():
+            if given.pop(name, space) != space:
+                raise ValueError(f"{name} is not that of env, {space}: leave it out")
         schedule = given.pop("lr_schedule", None)
         if schedule is not None:
             given.setdefault("learning_rate", schedule)
