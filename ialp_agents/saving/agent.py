@@ -43,9 +43,6 @@ class HasState(Protocol):
 def learned(model: BaseAlgorithm) -> Tree:
     """Returns what an agent was made with, and what it has learned.
 
-    Args:
-        model: one that keeps its networks, and one optimiser, where SB3's ``save`` finds them.
-
     Raises:
         TypeError: for an algorithm that does not say what it was made with.
     """
@@ -70,12 +67,9 @@ def learned(model: BaseAlgorithm) -> Tree:
 
 
 def restore_learned(model: BaseAlgorithm, saved: Tree, where: object) -> None:
-    """Takes back weights, optimiser and counters, from whoever made the file.
+    """Takes back weights, optimiser and counters, from whoever made the file ``where``.
 
-    Args:
-        model: made with the same arguments; another class of optimiser starts anew.
-        saved: with the entries ``LEARNED``; arrays may stand for tensors.
-        where: it comes from, for errors.
+    A model with another class of optimiser than the saved one starts that anew.
 
     Raises:
         ValueError: for other shapes, and counters that are no numbers.
@@ -119,12 +113,6 @@ def in_training(model: BaseAlgorithm) -> Tree:
 
 def restore_all(model: BaseAlgorithm, saved: Tree, state: State, where: object) -> None:
     """Puts a model where the one was that :func:`learned` and :func:`in_training` described.
-
-    Args:
-        model: made with the same arguments, on an environment made with the same arguments.
-        saved: of :func:`learned`.
-        state: of :func:`in_training`.
-        where: they come from, for errors.
 
     Raises:
         ValueError: if model or environment were made otherwise; the message names both values. The

@@ -100,11 +100,12 @@ def described(value: Any) -> Any:
     return {NOT_PLAIN: (value if isinstance(value, type) else type(value)).__qualname__}
 
 
-def is_plain(value: Any) -> bool:
-    """Whether a described value is the value itself, all through."""
-    if isinstance(value, dict):
-        return NOT_PLAIN not in value and all(map(is_plain, value.values()))
-    return all(map(is_plain, value)) if isinstance(value, list) else True
+def marks(value: Any, name: str) -> list[str]:
+    """Returns the names of all that is no plain value in a described value of that name."""
+    if isinstance(value, dict) and NOT_PLAIN in value:
+        return [name]
+    parts = value.items() if isinstance(value, dict) else []
+    return [mark for key, part in parts for mark in marks(part, f"{name}.{key}")]
 
 
 def merged(saved: dict[str, Any], given: dict[str, Any], where: object) -> dict[str, Any]:

@@ -43,8 +43,8 @@ def from_bytes(content: bytes, where: object, version: int, kinds: Mapping[str, 
     Args:
         content: of the file.
         where: the file's name, for errors.
-        version: which its entry ``format`` must be.
-        kinds: the type of each other entry that the tree must have.
+        version: what the entry ``format`` must be.
+        kinds: the types that other entries must have.
 
     Raises:
         DamagedFileError: if it is something else.

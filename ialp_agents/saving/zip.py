@@ -21,7 +21,7 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import get_system_info
 
 from ialp_agents.saving.agent import LEARNED, learned, restore_learned
-from ialp_agents.saving.arguments import NOT_PLAIN, is_plain, merged
+from ialp_agents.saving.arguments import NOT_PLAIN, marks, merged
 from ialp_agents.saving.catalogue import catalogue_of, check_catalogue, make
 from ialp_agents.saving.files import DamagedFileError, Tree, from_bytes, to_bytes
 from recsim_envs.files import write_whole
@@ -154,11 +154,12 @@ def _arguments(saved: Tree, given: dict[str, Any], path: object) -> dict[str, An
     if "policy_kwargs" in given:
         policy_kwargs = given["policy_kwargs"] or {}
         arguments["policy_kwargs"] = merged(saved["policy_kwargs"], policy_kwargs, path)
-    missing = sorted(name for name, value in arguments.items() if not is_plain(value))
+    missing = sorted(mark for name, value in arguments.items() for mark in marks(value, name))
     if missing:
+        names = sorted({mark.partition(".")[0] for mark in missing})
         raise ValueError(
             f"{path} holds no plain value of {missing}: pass "
-            f"{', '.join(f'{name}=...' for name in missing)} to load()"
+            f"{', '.join(f'{name}=...' for name in names)} to load()"
         )
     return arguments
 
