@@ -77,7 +77,7 @@ class Identity(gym.Env[Any, Any]):
         return self.observe(), reward, False, self.steps == 10, {}
 
 
-N_IDENTITY = dict(IALP=1000, AIALP_ft=1000, AIALP_ap=1000, PG=3000, DQN=800, A2C=3000)
+N_IDENTITY = dict(IALP=1600, AIALP_ft=1600, AIALP_ap=1600, PG=3000, DQN=800, A2C=3000)
 """Enough steps for each agent."""
 
 

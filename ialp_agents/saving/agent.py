@@ -20,7 +20,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from torch import Tensor, nn
 
 from ialp_agents.buffers import DictItemReplayBuffer, ItemReplayBuffer
-from ialp_agents.saving.arguments import arguments_of
+from ialp_agents.saving.arguments import arguments_of, described
 from ialp_agents.saving.files import Tree
 from ialp_agents.saving.vec_state import get_vec_state, set_vec_state
 from recsim_envs.state import State, check_settings
@@ -56,7 +56,7 @@ def learned(model: BaseAlgorithm) -> Tree:
             "device": model.device.type,
         },
         "arguments": arguments_of(model),
-        "counters": {name: attrgetter(name)(model) for name in _counters(model)},
+        "counters": described({name: attrgetter(name)(model) for name in _counters(model)}),
         "weights": _weights(model),
         "optimizer": {
             "class": type(optimizer).__name__,
@@ -112,7 +112,7 @@ def in_training(model: BaseAlgorithm) -> Tree:
 
 
 def restore_all(model: BaseAlgorithm, saved: Tree, state: State, where: object) -> None:
-    """Puts a model where the one was that :func:`learned` and :func:`in_training` described.
+    """Puts a model where :func:`learned` and :func:`in_training` found one.
 
     Raises:
         ValueError: if model or environment were made otherwise; the message names both values. The

@@ -94,16 +94,12 @@ class Checkpoints(BaseCallback):
         self._next = self.model.num_timesteps + self.every
 
 
-def save(model: BaseAlgorithm, folder: str | Path) -> Path:
-    """Adds a checkpoint to a folder, and removes all but the newest two.
+def save(model: BaseAlgorithm, folder: str | Path) -> None:
+    """Adds a checkpoint to a folder, and removes all but the newest two, one of which is whole.
 
     Args:
         model: not in the middle of a rollout: before or after ``learn``, or at a rollout's start.
-        folder: made if missing. A crash at any moment leaves at least one whole checkpoint in it,
-            if it held one before.
-
-    Returns:
-        The checkpoint's file.
+        folder: made if missing.
 
     Raises:
         TypeError: if the state of the environment or the replay buffer cannot be had.
@@ -119,7 +115,6 @@ def save(model: BaseAlgorithm, folder: str | Path) -> Path:
     kept = {newest, *earlier[: KEPT_CHECKPOINTS - 1]}
     for old in {*_checkpoints(folder), *folder.glob(".step-*")} - kept:
         old.unlink()
-    return newest
 
 
 def resume(model: BaseAlgorithm, folder: str | Path) -> None:
@@ -127,10 +122,6 @@ def resume(model: BaseAlgorithm, folder: str | Path) -> None:
 
     :class:`Checkpoints` does so by itself; this is for looking at a run, or for going beyond its
     end with ``learn(more, reset_num_timesteps=False)``.
-
-    Args:
-        model: made with the same arguments, on an environment made with the same arguments.
-        folder: where :class:`Checkpoints` or :func:`save` wrote.
 
     Raises:
         FileNotFoundError: if the folder holds no checkpoint.
