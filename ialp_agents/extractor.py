@@ -125,7 +125,7 @@ class SASRecExtractor(BaseFeaturesExtractor):
         with torch.no_grad():
             # The random start has rows of length about 1, so these replace it like for like; what
             # remains of it tells apart items whose features are equal.
-            self.item_vectors.mul_(0.1).add_(F.normalize(padded, dim=1))
+            self.item_vectors.mul_(0.01).add_(F.normalize(padded, dim=1))
         self.sasrec.silence()
 
 

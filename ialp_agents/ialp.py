@@ -50,9 +50,10 @@ class IALP(PlainZip, OffPolicyAlgorithm):
     Args:
         policy: ``"SASRecPolicy"`` or a subclass of it.
         env: an environment of item sessions, see :class:`SASRecPolicy` for the two spaces.
-        learning_rate: of Adam, for encoder, actor and critic (not given).
+        learning_rate: of Adam, for encoder, actor and critic (not given; for a start from item
+            features, which larger steps forget: from a random start 3e-3 learns more).
         buffer_size: transitions kept (not given).
-        learning_starts: steps with uniformly random items before learning (not given; SB3's).
+        learning_starts: steps with uniformly random items before learning (not given).
         batch_size: transitions a gradient step (not given; SB3's).
         tau: share of the learned weights that moves into the target network each time (not given;
             1 makes hard updates).
@@ -72,8 +73,8 @@ class IALP(PlainZip, OffPolicyAlgorithm):
         critic_coef: factor of the critic's loss in the sum of both (not given; they share the
             encoder).
         slate_coef: factor of a loss that learns from the candidates not chosen too: minus the
-            logarithm of the item's chance *within its slate*. The paper's form is 0; 1 was better
-            on LFM and Industry, see ``docs/agents.md``. Slates only.
+            logarithm of the item's chance *within its slate*. The paper's form is 0; 1 helps a
+            random start and harms one from item texts, see ``docs/agents.md``. Slates only.
         candidates: how a slate is proposed while collecting: ``"sample"`` draws k items without
             replacement, ``"topk"`` takes the k most probable (not given). Slates only.
         exploration: how an item is chosen while collecting: ``"categorical"`` draws it,
@@ -101,9 +102,9 @@ class IALP(PlainZip, OffPolicyAlgorithm):
         self,
         policy: str | type[BasePolicy],
         env: GymEnv | str,
-        learning_rate: float | Schedule = 3e-3,
+        learning_rate: float | Schedule = 1e-4,
         buffer_size: int = 100_000,
-        learning_starts: int = 100,
+        learning_starts: int = 0,
         batch_size: int = 256,
         tau: float = 0.005,
         gamma: float = 0.9,
@@ -114,7 +115,7 @@ class IALP(PlainZip, OffPolicyAlgorithm):
         target_update_interval: int = 1,
         advantage: Advantage = "q_centred",
         critic_coef: float = 1.0,
-        slate_coef: float = 1.0,
+        slate_coef: float = 0.0,
         candidates: Candidates = "sample",
         exploration: Exploration = "categorical",
         epsilon: float = 0.1,
