@@ -111,7 +111,7 @@ class BatchedVecEnv(VecEnv):
         if done.any():
             # Beside them, infos may hold those of the next session's reset, as Gymnasium's do.
             last = _per_user(infos.get("final_info", {}), self.num_envs)
-            for i in np.flatnonzero(done):
+            for i in np.flatnonzero(done).tolist():
                 per_user[i].update(last[i])
                 per_user[i]["terminal_observation"] = infos["final_obs"][i]
                 per_user[i]["TimeLimit.truncated"] = bool(truncated[i] and not terminated[i])
