@@ -24,7 +24,7 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.vec_env import VecEnv, VecMonitor
+from stable_baselines3.common.vec_env import VecEnv
 
 from benchmarks.agents import make_ialp, make_online_agent
 from benchmarks.cells import record_of, run_all
@@ -222,11 +222,11 @@ def online_cell(settings: Settings, name: str, seed: int) -> Record:
         if agent == "LLMOnline":
             judge = build_judge(settings.judge, users.dataset, cache=settings.cache, seed=seed)
             oracle = LLMOracleVectorEnv(users, judge, k=settings.k, reward="env")
-            env = VecMonitor(BatchedVecEnv(oracle))
+            env = BatchedVecEnv(oracle)
             # From scratch: the judge stays between agent and users instead of before them.
             model: BaseAlgorithm = make_ialp(env, features, updates, seed)
         else:
-            env = VecMonitor(BatchedVecEnv(users))
+            env = BatchedVecEnv(users)
             folder = pretrained_folder(settings, seed)
             model = make_online_agent(agent, env, features, folder, updates, seed, **changes)
         points = np.linspace(0, settings.online_steps, 5)[1:].astype(int)

@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 import tyro
-from stable_baselines3.common.vec_env import VecMonitor
 
 from benchmarks.agents import ONLINE_AGENTS, make_ialp, make_online_agent
 from benchmarks.cells import record_of, run_all
@@ -126,7 +125,7 @@ def pretrain(settings: Settings, seed: int) -> Record:
     # Nothing else runs during pre-training: the language model may have all the cores.
     torch.set_num_threads(settings.workers)
     judge = build_judge(settings.judge, users.dataset, cache=settings.cache, seed=seed)
-    env = VecMonitor(BatchedVecEnv(LLMOracleVectorEnv(users, judge, k=settings.k)))
+    env = BatchedVecEnv(LLMOracleVectorEnv(users, judge, k=settings.k))
     updates = max(1, round(settings.users * settings.updates_per_verdict))
     model = make_ialp(env, text_features(users.dataset), updates, seed)
     model.learn(settings.verdicts, progress_bar=True)
@@ -149,7 +148,7 @@ def pretrain(settings: Settings, seed: int) -> Record:
 def learn_online(settings: Settings, agent: str, seed: int) -> Record:
     """Lets one agent learn from the users of the training split."""
     users = make_users(settings.env, settings.users, data=settings.data, split="train")
-    env = VecMonitor(BatchedVecEnv(users))
+    env = BatchedVecEnv(users)
     updates = max(1, round(settings.users * settings.updates_per_step))
     model = make_online_agent(
         agent,

@@ -21,10 +21,13 @@ from stable_baselines3.common.utils import polyak_update
 from torch import Tensor
 
 from ialp_agents.buffers import DictItemReplayBuffer, ItemReplayBuffer
+from ialp_agents.logs import record_sessions
 from ialp_agents.policies import Evaluation, SASRecPolicy
+from ialp_agents.recommender import Recommender
 from ialp_agents.saving import pretrained
 from ialp_agents.saving.zip import PlainZip
 from ialp_agents.spaces import Exploration, item_space
+from ialp_agents.wrappers import check_wrappers
 from recsim_envs.checks import check_choice
 
 SelfIALP = TypeVar("SelfIALP", bound="IALP")
@@ -91,7 +94,22 @@ class IALP(PlainZip, OffPolicyAlgorithm):
         _init_setup_model: whether to build the networks now.
 
     Raises:
-        ValueError: for an unknown choice, or an environment that is not one of item sessions.
+        ValueError: for an unknown choice, or an environment that is not one of item sessions, such
+            as one in ``VecNormalize(norm_obs=True)`` or ``VecFrameStack``.
+
+    Example:
+        >>> import gymnasium as gym
+        >>> import recsim_envs
+        >>> from ialp_agents import IALP
+        >>> from llm_oracle import LLMOracleVectorEnv, PopularityJudge
+        >>> from recsim_envs.sb3 import BatchedVecEnv
+        >>> users = gym.make_vec("recsim/Coat-v0", num_envs=4, leaves=False)
+        >>> judge = PopularityJudge(users.dataset)
+        >>> ialp = IALP("SASRecPolicy", BatchedVecEnv(LLMOracleVectorEnv(users, judge, k=5)))
+        >>> _ = ialp.learn(160)  # 160 verdicts
+        >>> items, _ = ialp.recommender.predict(BatchedVecEnv(users).reset())
+        >>> items.shape  # one item for each of the users
+        (4,)
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"SASRecPolicy": SASRecPolicy}
@@ -168,6 +186,7 @@ class IALP(PlainZip, OffPolicyAlgorithm):
             self._setup_model()
 
     def _setup_model(self) -> None:
+        check_wrappers(self.env)
         item_space(self.action_space)  # refuses other spaces before SB3's buffer stumbles over them
         if self.replay_buffer_class is None:
             has_dict = isinstance(self.observation_space, spaces.Dict)
@@ -176,6 +195,26 @@ class IALP(PlainZip, OffPolicyAlgorithm):
         self.policy_target = deepcopy(self.policy)
         self.policy_target.requires_grad_(False)
         self.policy_target.set_training_mode(False)
+
+    @property
+    def recommender(self) -> Recommender:
+        """The policy of single items, for users: the agent's own networks, as they are learned.
+
+        An agent of slates pre-trains with a judge; its users see one item at a time::
+
+            evaluate_policy(ialp.recommender, users)
+        """
+        return Recommender(self.policy)
+
+    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
+        """As SB3's; refuses the wrappers that the constructor refuses."""
+        check_wrappers(env)
+        super().set_env(env, force_reset)
+
+    def dump_logs(self) -> None:
+        """As SB3's, with ``rollout/R_avg`` and ``rollout/distinct`` of the same sessions."""
+        record_sessions(self.logger, self.ep_info_buffer)
+        super().dump_logs()
 
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
         """Does ``gradient_steps`` updates of actor, critic and target network."""
