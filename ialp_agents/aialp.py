@@ -9,10 +9,10 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.utils import polyak_update
 
-from ialp_agents.ialp import IALP
+from ialp_agents.ialp import IALP, pretrained_of
 from ialp_agents.mixture import MixturePolicy
 from ialp_agents.policies import SASRecPolicy
-from ialp_agents.saving import pretrained
+from ialp_agents.saving.pretrained import Pretrained
 from recsim_envs.checks import check_choice
 
 SelfAIALP = TypeVar("SelfAIALP", bound="AIALP")
@@ -122,21 +122,28 @@ class AIALP(IALP):
         learner, lagging = self.policy.learner, self.policy_target.learner
         polyak_update(learner.parameters(), lagging.parameters(), tau)
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Writes the learner's weights, see :meth:`IALP.save_pretrained`.
+    def pretrained(self) -> Pretrained:
+        """Returns the learner, see :meth:`IALP.pretrained`.
 
         Raises:
             ValueError: if the policy is a mixture still.
         """
         if not isinstance(self.policy, MixturePolicy):
-            super().save_pretrained(folder)
-            return
+            return super().pretrained()
         if self.policy.alpha < 1:
             raise ValueError(
                 f"the policy is a mixture with alpha={self.policy.alpha:.3g}, so the learner alone "
                 "is not what acts: train until alpha is 1, or keep both with save()"
             )
-        pretrained.save(self, self.policy.learner, Path(folder))
+        return Pretrained.of(self, self.policy.learner)
+
+    def arguments(self) -> dict[str, Any]:
+        """Returns IALP's and its own."""
+        return super().arguments() | {
+            "alpha_initial": self.alpha_initial,
+            "alpha_fraction": self.alpha_fraction,
+            "alpha_schedule": self.alpha_schedule,
+        }
 
     def learn(
         self: SelfAIALP,
@@ -160,7 +167,7 @@ class AIALP(IALP):
     @classmethod
     def from_pretrained(
         cls: type[SelfAIALP],
-        path: str | Path,
+        source: str | Path | IALP,
         env: GymEnv,
         scheme: Scheme = "ap",
         beta_init: BetaInit = "pretrained",
@@ -169,27 +176,27 @@ class AIALP(IALP):
         """Takes the weights that ``IALP.save_pretrained`` wrote to the users of ``env``.
 
         Args:
-            path: the folder.
+            source: the folder; or the agent itself.
             env: an environment of the same catalogue.
             scheme: ``"ft"`` fine-tunes the weights, ``"ap"`` mixes them, frozen, with a learner.
             beta_init: where ap's learner starts: from a copy of the pre-trained weights
                 (Algorithm 2) or at random (section 5.4).
-            **kwargs: arguments of the constructor; ``learning_starts`` is 0 if not given.
+            **kwargs: arguments of the constructor, as for :meth:`IALP.from_pretrained`.
 
         Raises:
             FileNotFoundError: if the folder holds no weights.
-            ValueError: for an unknown choice, or weights of another catalogue.
+            ValueError: for an unknown choice, or weights of another catalogue or made with other
+                ``policy_kwargs``.
         """
         check_choice("scheme", scheme, get_args(Scheme))
         check_choice("beta_init", beta_init, get_args(BetaInit))
         if scheme == "ft":
-            return super().from_pretrained(path, env, **kwargs)
-        saved = pretrained.load(Path(path))
-        model = cls("MixturePolicy", env, **saved.arguments(kwargs))
-        saved.check_belongs_to(model)
+            return super().from_pretrained(source, env, **kwargs)
+        saved = pretrained_of(source)
+        model = saved.make(cls, "MixturePolicy", env, kwargs)
         assert isinstance(model.policy, MixturePolicy)
-        model.policy.frozen.load_state_dict(saved.weights)
+        saved.give_to(model.policy.frozen)
         if beta_init == "pretrained":
-            model.policy.learner.load_state_dict(saved.weights)
+            saved.give_to(model.policy.learner)
             model._update_target(tau=1.0)
         return model

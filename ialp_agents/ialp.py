@@ -24,7 +24,7 @@ from ialp_agents.buffers import DictItemReplayBuffer, ItemReplayBuffer
 from ialp_agents.logs import record_sessions
 from ialp_agents.policies import Evaluation, SASRecPolicy
 from ialp_agents.recommender import Recommender
-from ialp_agents.saving import pretrained
+from ialp_agents.saving.pretrained import Pretrained
 from ialp_agents.saving.zip import PlainZip
 from ialp_agents.spaces import Exploration, item_space
 from ialp_agents.wrappers import check_wrappers
@@ -334,36 +334,74 @@ class IALP(PlainZip, OffPolicyAlgorithm):
         )
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Writes the policy's weights (safetensors) and what they belong to (JSON).
+        """Writes the policy's weights and what they belong to, as ``policy.safetensors``.
 
         Args:
             folder: made if missing. A crash leaves in it either the old weights or the new.
 
+        Raises:
+            ValueError: if the policy is a mixture still (of an :class:`AIALP`).
         """
-        pretrained.save(self, self.policy, Path(folder))
+        self.pretrained().write(Path(folder))
+
+    def pretrained(self) -> Pretrained:
+        """Returns the policy as another agent takes it over."""
+        return Pretrained.of(self, self.policy)
 
     @classmethod
     def from_pretrained(
-        cls: type[SelfIALP], path: str | Path, env: GymEnv, **kwargs: Any
+        cls: type[SelfIALP], source: str | Path | IALP, env: GymEnv, **kwargs: Any
     ) -> SelfIALP:
         """Makes an agent on ``env`` with the weights that :meth:`save_pretrained` wrote.
 
         Args:
-            path: the folder.
+            source: the folder; or the agent itself.
             env: an environment of the same catalogue; slates or single items, as you like.
             **kwargs: arguments of the constructor. ``learning_starts`` is 0 if not given, for the
-                policy needs no random start.
+                policy needs no random start. Of ``policy_kwargs``, those that belong to the weights
+                (``tie_weights``, and of the encoder ``embedding_dim``, ``n_layers``, ``n_heads``)
+                can't be changed; ``mask_history`` and ``dropout`` are the saved ones if not given.
 
         Raises:
             FileNotFoundError: if the folder holds no weights.
-            ValueError: if the weights belong to another catalogue; the message names both.
+            ValueError: if the weights belong to another catalogue, or were made with other
+                ``policy_kwargs``; the message names both.
         """
-        saved = pretrained.load(Path(path))
-        model = cls("SASRecPolicy", env, **saved.arguments(kwargs))
-        saved.check_belongs_to(model)
-        model.policy.load_state_dict(saved.weights)
+        saved = pretrained_of(source)
+        model = saved.make(cls, "SASRecPolicy", env, kwargs)
+        saved.give_to(model.policy)
         model._update_target(tau=1.0)
         return model
+
+    def arguments(self) -> dict[str, Any]:
+        """Returns what the agent was made with, but for what only the caller decides."""
+        own_buffers = (ItemReplayBuffer, DictItemReplayBuffer)  # the observations decide which
+        own_buffer = self.replay_buffer_class in own_buffers
+        return {
+            "policy": self.policy_class,
+            "learning_rate": self.learning_rate,
+            "buffer_size": self.buffer_size,
+            "learning_starts": self.learning_starts,
+            "batch_size": self.batch_size,
+            "tau": self.tau,
+            "gamma": self.gamma,
+            "train_freq": self.train_freq,
+            "gradient_steps": self.gradient_steps,
+            "replay_buffer_class": None if own_buffer else self.replay_buffer_class,
+            "replay_buffer_kwargs": self.replay_buffer_kwargs,
+            "target_update_interval": self.target_update_interval,
+            "advantage": self.advantage,
+            "critic_coef": self.critic_coef,
+            "slate_coef": self.slate_coef,
+            "candidates": self.candidates,
+            "exploration": self.exploration,
+            "epsilon": self.epsilon,
+            "max_grad_norm": self.max_grad_norm,
+            "stats_window_size": self._stats_window_size,
+            "policy_kwargs": self.policy_kwargs,
+            "verbose": self.verbose,
+            "seed": self.seed,
+        }
 
     def save_replay_buffer(self, path: Any) -> None:
         """Refuses to write what :meth:`load_replay_buffer` would not read."""
@@ -375,3 +413,8 @@ class IALP(PlainZip, OffPolicyAlgorithm):
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer", "policy_target"], []
+
+
+def pretrained_of(source: str | Path | IALP) -> Pretrained:
+    """Returns the policy of an agent, or the one in a folder."""
+    return source.pretrained() if isinstance(source, IALP) else Pretrained.read(Path(source))

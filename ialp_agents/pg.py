@@ -205,6 +205,22 @@ class PG(PlainZip, OnPolicyAlgorithm):
             progress_bar=progress_bar,
         )
 
+    def arguments(self) -> dict[str, Any]:
+        """Returns what the agent was made with, but for what only the caller decides."""
+        return {
+            "policy": self.policy_class,
+            "learning_rate": self.learning_rate,
+            "n_steps": self.n_steps,
+            "gamma": self.gamma,
+            "normalize_returns": self.normalize_returns,
+            "ent_coef": self.ent_coef,
+            "max_grad_norm": self.max_grad_norm,
+            "stats_window_size": self._stats_window_size,
+            "policy_kwargs": self.policy_kwargs,
+            "verbose": self.verbose,
+            "seed": self.seed,
+        }
+
     def get_state(self) -> State:
         """What a checkpoint must hold beside SB3's attributes: the unfinished sessions' steps."""
         return {"kept": None if self._kept is None else self._kept._asdict()}

@@ -8,10 +8,12 @@ from pathlib import Path
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
-from ialp_agents.saving.files import DamagedFileError, Tree, read_tree, write_tree
-from ialp_agents.saving.state import get_agent_state, set_agent_state
+from ialp_agents.saving.agent import LEARNED, in_training, learned, restore_all
+from ialp_agents.saving.files import DamagedFileError, Tree, from_bytes, to_bytes
+from recsim_envs.files import content_hash, write_whole
 
-FORMAT = 1
+FORMAT = 2
+KINDS = {"format": int, "training": dict, **LEARNED}
 KEPT_CHECKPOINTS = 2  # the second is there in case that a disk damages the first
 
 
@@ -59,14 +61,14 @@ class Checkpoints(BaseCallback):
         newest = _read_newest(self.folder)
         if newest is None:
             return
-        path, state = newest
-        total, saved = self.model._total_timesteps, state["counters"]["_total_timesteps"]
+        path, tree = newest
+        total, saved = self.model._total_timesteps, tree["counters"]["_total_timesteps"]
         if saved != total:
             raise ValueError(
                 f"{path} is of a run of {saved} steps, this run has {total}: the schedules depend "
                 "on it, so ask for the same number, or use another folder"
             )
-        _restore(self.model, path, state)
+        _restore(self.model, path, tree)
         self.num_timesteps = self.model.num_timesteps
         self._next = self.num_timesteps + self.every
 
@@ -108,8 +110,10 @@ def save(model: BaseAlgorithm, folder: str | Path) -> Path:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tree = {"format": FORMAT, **get_agent_state(model)}
-    newest = write_tree(folder, f"step-{model.num_timesteps:012d}", tree)
+    content = to_bytes({"format": FORMAT, **learned(model), "training": in_training(model)})
+    stem = f"step-{model.num_timesteps:012d}"
+    newest = folder / f"{stem}-{content_hash(content)}.safetensors"
+    write_whole(newest, content)
     # Of later steps there can only be damaged ones: they would have been resumed from.
     earlier = [path for path in _checkpoints(folder) if _step(path) < _step(newest)]
     kept = {newest, *earlier[: KEPT_CHECKPOINTS - 1]}
@@ -153,11 +157,11 @@ def _read_newest(folder: Path) -> tuple[Path, Tree] | None:
     paths = _checkpoints(folder)
     for path in paths:
         try:
-            tree = read_tree(path)
+            tree = _read(path)
         except DamagedFileError as error:
             warnings.warn(f"{error}; the checkpoint before it is used", stacklevel=2)
             continue
-        if tree.get("format") != FORMAT:
+        if tree["format"] != FORMAT:
             raise ValueError(
                 f"{path} has format {tree.get('format')}, but this version reads {FORMAT}: finish "
                 "the run with the version that began it"
@@ -171,8 +175,18 @@ def _read_newest(folder: Path) -> tuple[Path, Tree] | None:
     return None
 
 
-def _restore(model: BaseAlgorithm, path: Path, state: Tree) -> None:
+def _read(path: Path) -> Tree:
+    content = path.read_bytes()
+    found, expected = content_hash(content), path.stem.rpartition("-")[2]
+    if found != expected:
+        raise DamagedFileError(
+            f"{path} is damaged: its content has the hash {found}, but its name says {expected}"
+        )
+    return from_bytes(content, path, KINDS)
+
+
+def _restore(model: BaseAlgorithm, path: Path, tree: Tree) -> None:
     try:
-        set_agent_state(model, state)
+        restore_all(model, tree, tree["training"], path)
     except ValueError as error:
         raise ValueError(f"{path} cannot be resumed: {error}") from error

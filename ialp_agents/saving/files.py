@@ -7,58 +7,62 @@ safetensors file: the arrays are its tensors, the rest is JSON in its header.
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError
 from torch import Tensor
-
-from recsim_envs.files import content_hash, write_whole
 
 Tree = dict[str, Any]
 # The only key of the dict that stands in the JSON for an array; its value names the tensor.
 ARRAY = "$array"
 
 
-class DamagedFileError(Exception):
+class DamagedFileError(ValueError):
     """A file whose content is not what was written into it."""
 
 
-def write_tree(folder: Path, stem: str, tree: Tree) -> Path:
-    """Writes a tree as ``{stem}-{hash of the content}.safetensors`` and returns the path.
+def to_bytes(tree: Tree) -> bytes:
+    """Returns a tree as the content of a safetensors file.
 
     Raises:
         TypeError: for a value that is none of a tree's; the message says where it is.
     """
     arrays: dict[str, NDArray[Any]] = {}
     header = json.dumps(_without_arrays(tree, "", arrays))
-    content = safetensors.numpy.save(arrays, metadata={"tree": header})
-    path = folder / f"{stem}-{content_hash(content)}.safetensors"
-    write_whole(path, content)
-    return path
+    content: bytes = safetensors.numpy.save(arrays, metadata={"tree": header})
+    return content
 
 
-def read_tree(path: Path) -> Tree:
-    """Reads what :func:`write_tree` wrote; tuples come back as lists, tensors as arrays.
+def from_bytes(content: bytes, where: object, kinds: dict[str, type]) -> Tree:
+    """Reads what :func:`to_bytes` made; tuples come back as lists, tensors as arrays.
+
+    Args:
+        content: of the file.
+        where: the file's name, for errors.
+        kinds: the type of each entry that the tree must have.
 
     Raises:
-        DamagedFileError: if the content is not the one that the file's name was made from.
+        DamagedFileError: if it is something else.
     """
-    found, expected = content_hash(path.read_bytes()), path.stem.rpartition("-")[2]
-    if found != expected:
-        raise DamagedFileError(
-            f"{path} is damaged: its content has the hash {found}, but its name says {expected}"
-        )
     try:
-        with safe_open(path, framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}
-            tree: Tree = _with_arrays(json.loads(file.metadata()["tree"]), arrays)
-    except (safetensors.SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise DamagedFileError(f"{path} is not a file of this kind: {error}") from error
-    return tree
+        # torch wants arrays that can be written to; a copy only where the library's can't be.
+        loaded = safetensors.numpy.load(content).items()
+        arrays = {name: np.require(array, requirements="W") for name, array in loaded}
+        # The library gives the header's own entries only of files: 8 bytes of length, then JSON.
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        tree = _with_arrays(json.loads(header["__metadata__"]["tree"]), arrays)
+        for name, kind in kinds.items():
+            if not isinstance(tree[name], kind):
+                raise TypeError(f"{name} is {tree[name]!r}, not a {kind.__name__}")
+    except (SafetensorError, LookupError, TypeError, ValueError, RecursionError) as error:
+        raise DamagedFileError(
+            f"{where} is not a file of this kind, or damaged ({error!r}): save it again, or get it "
+            "again from where it came"
+        ) from error
+    return tree  # type: ignore[no-any-return]
 
 
 def _without_arrays(value: Any, where: str, arrays: dict[str, NDArray[Any]]) -> Any:

@@ -11,8 +11,10 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 from recsim_envs.state import State, get_state, set_state
 
 # Of the session under way; the lists of all sessions that Monitor also keeps decide nothing.
-MONITOR = ("rewards", "needs_reset", "total_steps")
-VEC_MONITOR = ("episode_returns", "episode_lengths", "episode_count")
+MONITORS: dict[type, tuple[str, ...]] = {
+    Monitor: ("rewards", "needs_reset", "total_steps"),
+    VecMonitor: ("episode_returns", "episode_lengths", "episode_count"),
+}
 
 
 def get_vec_state(env: Any) -> State:
@@ -26,10 +28,11 @@ def get_vec_state(env: Any) -> State:
     Raises:
         TypeError: for another one.
     """
-    if type(env) is VecMonitor:
-        return {**_copied(env, VEC_MONITOR), "env": get_vec_state(env.venv)}
+    if type(env) in MONITORS:
+        kept = {name: deepcopy(getattr(env, name)) for name in MONITORS[type(env)]}
+        return {**kept, "env": get_vec_state(_inside(env))}
     if type(env) is DummyVecEnv:
-        return {"envs": [_get_one(inner) for inner in env.envs]}
+        return {"envs": [get_vec_state(inner) for inner in env.envs]}
     return get_state(env)
 
 
@@ -40,29 +43,16 @@ def set_vec_state(env: Any, state: State) -> None:
         TypeError: as :func:`get_vec_state`.
         ValueError: if the environment was made with other arguments.
     """
-    if type(env) is VecMonitor:
-        vars(env).update({name: state[name] for name in VEC_MONITOR})
-        set_vec_state(env.venv, state["env"])
+    if type(env) in MONITORS:
+        for name in MONITORS[type(env)]:
+            setattr(env, name, state[name])
+        set_vec_state(_inside(env), state["env"])
     elif type(env) is DummyVecEnv:
         for inner, saved in zip(env.envs, state["envs"], strict=True):
-            _set_one(inner, saved)
+            set_vec_state(inner, saved)
     else:
         set_state(env, state)
 
 
-def _copied(env: Any, names: tuple[str, ...]) -> State:
-    return deepcopy({name: getattr(env, name) for name in names})
-
-
-def _get_one(env: Any) -> State:
-    if type(env) is Monitor:
-        return {**_copied(env, MONITOR), "env": get_state(env.env)}
-    return get_state(env)
-
-
-def _set_one(env: Any, state: State) -> None:
-    if type(env) is Monitor:
-        vars(env).update({name: state[name] for name in MONITOR})
-        env = env.env
-        state = state["env"]
-    set_state(env, state)
+def _inside(env: Monitor | VecMonitor) -> Any:
+    return env.env if isinstance(env, Monitor) else env.venv
