@@ -30,16 +30,16 @@ EMBEDDING_DIM = 192
 the 128 or 64 first ones: docs/agents.md."""
 
 SEARCHED: dict[tuple[str, AgentStart], dict[str, Any]] = {
-    ("DQN", "random"): {"learning_rate": 1e-3, "n_steps": 1, "updates": 1},
-    ("DQN", "text"): {"learning_rate": 1e-4, "n_steps": 1, "updates": 1},
+    ("DQN", "random"): {"learning_rate": 1e-3, "n_steps": 1, "update_factor": 1},
+    ("DQN", "text"): {"learning_rate": 1e-4, "n_steps": 1, "update_factor": 1},
     ("PG", "random"): {"learning_rate": 1e-3, "ent_coef": 0.0, "n_steps": 16},
     ("PG", "text"): {"learning_rate": 1e-4, "ent_coef": 0.0, "n_steps": 16},
     ("A2C", "random"): {"learning_rate": 7e-4, "ent_coef": 0.0, "n_steps": 4},
     ("A2C", "text"): {"learning_rate": 1e-4, "ent_coef": 0.0, "n_steps": 4},
-    ("A-iALP_ft", "text"): {"learning_rate": 3e-4, "updates": 1},
-    ("A-iALP_ap", "text"): {"learning_rate": 3e-4, "updates": 1},
+    ("A-iALP_ft", "text"): {"learning_rate": 3e-4, "update_factor": 1},
+    ("A-iALP_ap", "text"): {"learning_rate": 3e-4, "update_factor": 1},
 }
-"""What ``benchmarks.search`` found on training users of Industry, for every data set. ``updates``
+"""What ``benchmarks.search`` found on training users of Industry, for every data set. ``update_factor``
 multiplies the gradient steps of an agent with a replay buffer."""
 EPSILON: dict[AgentStart, float] = {"random": 1.0, "text": 0.1}
 """DQN's first share of random items: few where there is a start to lose."""
@@ -111,7 +111,7 @@ def make_from_scratch(
             "learning_starts": 0,
             "batch_size": BATCH_SIZE,
             "train_freq": 1,
-            "gradient_steps": max(1, round(updates * arguments.pop("updates"))),
+            "gradient_steps": max(1, round(updates * arguments.pop("update_factor"))),
             "target_update_interval": 500,
             "exploration_initial_eps": EPSILON[start],
             "exploration_fraction": 0.3,
@@ -145,7 +145,7 @@ def make_from_policy(
         **SEARCHED[name, "text"],
         **changes,
     }
-    arguments["gradient_steps"] = max(1, round(updates * arguments.pop("updates")))
+    arguments["gradient_steps"] = max(1, round(updates * arguments.pop("update_factor")))
     return AIALP.from_pretrained(policy, env, **arguments)
 
 

@@ -41,7 +41,7 @@ GRID: dict[str, dict[str, tuple[Any, ...]]] = {
     "DQN": {
         "learning_rate": (1e-4, 3e-4, 1e-3),
         "n_steps": (1, 3),
-        "updates": (1, 2),
+        "update_factor": (1, 2),
     },
     "PG": {
         "learning_rate": (1e-4, 1e-3, 3e-3),
@@ -53,10 +53,10 @@ GRID: dict[str, dict[str, tuple[Any, ...]]] = {
         "ent_coef": (0.0, 0.01),
         "n_steps": (4, 16),
     },
-    "A-iALP_ft": {"learning_rate": (1e-4, 3e-4, 1e-3), "updates": (1, 2)},
-    "A-iALP_ap": {"learning_rate": (1e-4, 3e-4, 1e-3), "updates": (1, 2)},
+    "A-iALP_ft": {"learning_rate": (1e-4, 3e-4, 1e-3), "update_factor": (1, 2)},
+    "A-iALP_ap": {"learning_rate": (1e-4, 3e-4, 1e-3), "update_factor": (1, 2)},
 }
-"""What is tried, in all combinations; ``updates`` is relative to the settings' gradient steps."""
+"""What is tried, in all combinations; ``update_factor`` is relative to the settings' gradient steps."""
 @dataclass(frozen=True)
 class Settings:
     """One search.
@@ -65,7 +65,7 @@ class Settings:
         env: recsim/LFM-v0, recsim/Industry-v0 or recsim/Coat-v0.
         data: "replica" or a name given to `recsim prepare`.
         online_steps: recommendations to users of the training split.
-        updates_per_step: gradient steps for each of them, times a setting's ``updates``.
+        updates_per_step: gradient steps for each of them, times a setting's ``update_factor``.
         users: users that an agent serves at once.
         sessions: sessions of each result, with other users of the training split.
         seeds: number of seeds, from 100 on (the comparison's begin at 0).
