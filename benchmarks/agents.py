@@ -28,6 +28,9 @@ BATCH_SIZE = 128
 EMBEDDING_DIM = 192
 """d of every agent's encoder (not given). Of the item texts' components, 192 recommend better than
 the 128 or 64 first ones: docs/agents.md."""
+N_LAYERS = 1
+"""Blocks of every agent's encoder (not given): sessions are short, and a second one doubles the
+time."""
 
 SEARCHED: dict[tuple[str, AgentStart], dict[str, Any]] = {
     ("DQN", "random"): {"learning_rate": 1e-3, "n_steps": 1, "update_factor": 1},
@@ -39,8 +42,8 @@ SEARCHED: dict[tuple[str, AgentStart], dict[str, Any]] = {
     ("A-iALP_ft", "text"): {"learning_rate": 3e-4, "update_factor": 1},
     ("A-iALP_ap", "text"): {"learning_rate": 3e-4, "update_factor": 1},
 }
-"""What ``benchmarks.search`` found on training users of Industry, for every data set. ``update_factor``
-multiplies the gradient steps of an agent with a replay buffer."""
+"""What ``benchmarks.search`` found on training users of Industry, for every data set.
+``update_factor`` multiplies the gradient steps of an agent with a replay buffer."""
 EPSILON: dict[AgentStart, float] = {"random": 1.0, "text": 0.1}
 """DQN's first share of random items: few where there is a start to lose."""
 
@@ -151,7 +154,7 @@ def make_from_policy(
 
 def encoder(features: NDArray[np.float32] | None) -> dict[str, Any]:
     """The policy's arguments that all agents share."""
-    kwargs: dict[str, Any] = {"embedding_dim": EMBEDDING_DIM}
+    kwargs: dict[str, Any] = {"embedding_dim": EMBEDDING_DIM, "n_layers": N_LAYERS}
     if features is not None:
         kwargs["item_features"] = features
     return {"features_extractor_kwargs": kwargs}

@@ -56,7 +56,9 @@ GRID: dict[str, dict[str, tuple[Any, ...]]] = {
     "A-iALP_ft": {"learning_rate": (1e-4, 3e-4, 1e-3), "update_factor": (1, 2)},
     "A-iALP_ap": {"learning_rate": (1e-4, 3e-4, 1e-3), "update_factor": (1, 2)},
 }
-"""What is tried, in all combinations; ``update_factor`` is relative to the settings' gradient steps."""
+"""What is tried, in all combinations; ``update_factor`` multiplies the settings' gradient steps."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """One search.
@@ -75,7 +77,7 @@ class Settings:
 
     env: str = "recsim/Industry-v0"
     data: str = "replica"
-    online_steps: int = 5_000
+    online_steps: int = 4_000
     updates_per_step: float = 0.125
     users: int = 16
     sessions: int = 250
