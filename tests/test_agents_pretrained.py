@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from stable_baselines3.common.buffers import ReplayBuffer
 from test_agents_learning import POLICY, QUICK, equal, on_users, one_thread, taught, weights
 from test_agents_toys import LENGTH, Clusters, Tastes, vectorized
 
-from ialp_agents import AIALP, IALP, PG, SASRecPolicy
+from ialp_agents import AIALP, IALP, PG
+from ialp_agents.saving.files import to_bytes
 
 __all__ = ["one_thread"]
 
@@ -44,12 +45,43 @@ def test_round_trip_is_bit_exact(make: Any, tie_weights: bool, tmp_path: Path) -
 def test_weights_are_replaced_as_one(tmp_path: Path) -> None:
     model = IALP("SASRecPolicy", vectorized(Clusters, k=4), **QUICK)
     model.save_pretrained(tmp_path)
-    first = json.loads((tmp_path / "config.json").read_text())["weights"]
-    model.learn(64)
-    model.save_pretrained(tmp_path)
-    second = json.loads((tmp_path / "config.json").read_text())["weights"]
-    assert first != second
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", second]
+    model.learn(64).save_pretrained(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["policy.safetensors"]
+    assert equal(weights(model), weights(IALP.from_pretrained(tmp_path, vectorized(Clusters))))
+
+
+def test_an_agent_goes_to_users_without_a_file() -> None:
+    taught = IALP("SASRecPolicy", vectorized(Clusters, k=4), **QUICK).learn(64)
+    for scheme in ("ft", "ap"):
+        online = AIALP.from_pretrained(taught, vectorized(Clusters), scheme=scheme, seed=0)
+        assert on_users(online) == on_users(taught)
+    before = weights(taught)
+    online.learn(100)
+    assert equal(before, weights(taught)), "nothing is shared"
+    with pytest.raises(ValueError, match="weights in the IALP given .*'n_users': 0.*'n_users': 5"):
+        AIALP.from_pretrained(taught, vectorized(Tastes))
+
+
+def test_the_callers_policy_kwargs_win_or_are_refused(pretrained: Any) -> None:
+    folder, _ = pretrained
+    env, sgd = vectorized(Clusters), torch.optim.SGD
+    extractor = dict(dropout=0.5, embedding_dim=16)
+    given = dict(mask_history=False, optimizer_class=sgd, features_extractor_kwargs=extractor)
+    model = IALP.from_pretrained(folder, env, policy_kwargs=given)
+    assert not model.policy.mask_history and type(model.policy.optimizer) is sgd
+    encoder = model.policy.features_extractor.architecture
+    assert (encoder["dropout"], encoder["n_layers"]) == (0.5, 1)
+    for agent in (IALP, AIALP):
+        for name, value, own in (("embedding_dim", 32, 16), ("n_heads", 4, 2), ("n_layers", 3, 1)):
+            message = f"{name}={value}, but the weights in .* were made with {name}={own}"
+            wrong = dict(features_extractor_kwargs={name: value})
+            with pytest.raises(ValueError, match=message):
+                agent.from_pretrained(folder, env, policy_kwargs=wrong)
+        with pytest.raises(ValueError, match="tie_weights=False, but .* tie_weights=True"):
+            agent.from_pretrained(folder, env, policy_kwargs=dict(tie_weights=False))
+        wrong = dict(features_extractor_kwargs=dict(item_features=np.eye(50)))
+        with pytest.raises(ValueError, match="item_features is where weights start"):
+            agent.from_pretrained(folder, env, policy_kwargs=wrong)
 
 
 def test_a_crash_while_saving_leaves_the_old_weights(tmp_path: Path, monkeypatch: Any) -> None:
@@ -83,23 +115,26 @@ class Catalogued(Clusters):
         self.dataset = SimpleNamespace(name=name, hash=hash)
 
 
-def test_weights_of_another_catalogue_are_refused(tmp_path: Path, pretrained: Any) -> None:
+def test_weights_of_another_catalogue_are_refused(
+    tmp_path: Path, pretrained: Any, monkeypatch: Any
+) -> None:
     IALP("SASRecPolicy", vectorized(Catalogued), **QUICK).save_pretrained(tmp_path)
     IALP.from_pretrained(tmp_path, vectorized(Catalogued))
     IALP.from_pretrained(tmp_path, vectorized(Clusters))  # says nothing of its data
-    both = "'toys', hash='aaaa'.*'other', hash='bbbb'"
+    both = "'toys', 'hash': 'aaaa'.*'other', 'hash': 'bbbb'"
     with pytest.raises(ValueError, match=both):
         IALP.from_pretrained(tmp_path, vectorized(Catalogued, name="other", hash="bbbb"))
+    monkeypatch.setattr(ReplayBuffer, "__init__", None)  # so that making one fails
     for scheme in ("ft", "ap"):
-        with pytest.raises(ValueError, match="n_users=0.*n_users=5"):
+        with pytest.raises(ValueError, match="'n_users': 0.*'n_users': 5"):
             AIALP.from_pretrained(pretrained[0], vectorized(Tastes), scheme=scheme)
 
 
 def test_missing_or_foreign_folders_are_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"config.json is missing: pass a folder"):
+    with pytest.raises(FileNotFoundError, match=r"policy.safetensors is missing: pass a folder"):
         IALP.from_pretrained(tmp_path, vectorized(Clusters))
-    (tmp_path / "config.json").write_text('{"format": 99}')
-    with pytest.raises(ValueError, match="has format 99, but this version reads 1"):
+    (tmp_path / "policy.safetensors").write_bytes(to_bytes({"format": 99}))
+    with pytest.raises(ValueError, match="has format 99, but this version reads 2"):
         IALP.from_pretrained(tmp_path, vectorized(Clusters))
 
 
@@ -144,7 +179,7 @@ def test_ap_moves_from_the_frozen_policy_to_the_learner(
     )  # fmt: skip
     before = weights(model)
     assert equal(weights(SimpleNamespace(policy=adapted.policy.frozen)), before)
-    learner = [parameter.detach().clone() for parameter in adapted.policy.learner_parameters()]
+    learner = [parameter.detach().clone() for parameter in adapted.policy.learner.parameters()]
     assert equal(learner, before) == (beta_init == "pretrained")
     assert adapted.policy.alpha == 0.25
     alphas: list[float] = []
@@ -162,9 +197,9 @@ def test_ap_moves_from_the_frozen_policy_to_the_learner(
     np.testing.assert_allclose(alphas, expected, rtol=1e-6)
     assert adapted.policy.alpha == 1
     assert equal(weights(SimpleNamespace(policy=adapted.policy.frozen)), before)
-    assert not equal(learner, adapted.policy.learner_parameters())
+    assert not equal(learner, adapted.policy.learner.parameters())
     obs = torch.from_numpy(env.reset())
-    own = SASRecPolicy.log_probs(adapted.policy, obs)
+    own = adapted.policy.learner.log_probs(obs)
     assert torch.equal(adapted.policy.log_probs(obs), own)
 
 
@@ -176,7 +211,7 @@ def test_only_a_finished_mixture_is_saved(pretrained: Any, tmp_path: Path) -> No
     assert adapted.policy.alpha == 1
     adapted.save_pretrained(tmp_path)
     loaded = IALP.from_pretrained(tmp_path, vectorized(Clusters))
-    assert equal(list(adapted.policy.learner_parameters()), weights(loaded))
+    assert equal(list(adapted.policy.learner.parameters()), weights(loaded))
 
 
 def test_ap_is_deterministic(pretrained: Any) -> None:

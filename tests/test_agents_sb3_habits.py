@@ -20,11 +20,13 @@ from ialp_agents import (
     AIALP,
     IALP,
     PG,
+    Checkpoints,
     DictItemReplayBuffer,
     ItemReplayBuffer,
     SASRecActorCriticPolicy,
     SASRecExtractor,
 )
+from ialp_agents.saving.arguments import SB3_ARGUMENTS
 
 __all__ = ["one_thread"]
 
@@ -259,22 +261,59 @@ def test_each_option_arrives_and_runs(agent: Any, option: str, capsys: Any) -> N
     assert all(weight.isfinite().all() for weight in weights(model))
 
 
+CALLERS = {"env", "device", "tensorboard_log", "_init_setup_model"}
+
+
+def parameters_of(agent: type) -> dict[str, inspect.Parameter]:
+    """The constructor's, with those that AIALP passes on to IALP."""
+    parameters = dict(inspect.signature(agent).parameters)
+    if parameters.pop("kwargs", None) is not None:
+        parameters = parameters_of(agent.__mro__[1]) | parameters
+    return parameters
+
+
 @pytest.mark.parametrize("agent", list(OPTIONS))
-def test_constructors_are_flat_and_no_option_is_forgotten(agent: Any) -> None:
-    parameters = inspect.signature(agent).parameters
-    assert {p.kind for p in parameters.values()} == {inspect.Parameter.POSITIONAL_OR_KEYWORD}
-    others = {"policy", "env", "tensorboard_log", "_init_setup_model"}
-    assert set(parameters) - others == set(OPTIONS[agent])
+def test_no_option_is_forgotten(agent: Any) -> None:
+    parameters = parameters_of(agent)
+    assert set(parameters) - {"policy", *CALLERS} == set(OPTIONS[agent]) - {"device"}
     assert all(parameters[name].default != value for name, value in OPTIONS[agent].items())
     documented = (IALP.__doc__ or "") + (agent.__doc__ or "")
     assert all(f"        {name}: " in documented for name in parameters)
 
 
-def test_aialp_has_ialps_arguments_in_its_order() -> None:
-    ialp, aialp = (inspect.signature(agent).parameters for agent in (IALP, AIALP))
-    own = {"alpha_initial", "alpha_fraction", "alpha_schedule"}
-    assert [name for name in aialp if name not in own] == list(ialp)
-    assert {n for n in ialp if ialp[n].default != aialp[n].default} == {"learning_rate"}
+@pytest.mark.parametrize("agent", list(OPTIONS))
+def test_arguments_are_the_constructors(agent: Any) -> None:
+    options = {k: v for k, v in OPTIONS[agent].items() if k != "device"}
+    model = agent("SASRecPolicy", vectorized(Clusters), **options)
+    arguments = model.arguments()
+    assert arguments.keys() == parameters_of(agent).keys() - CALLERS
+    assert arguments.pop("policy") is agent.policy_aliases["SASRecPolicy"]
+    own = {"train_freq": TrainFreq(2, TrainFrequencyUnit.STEP), "replay_buffer_class": None}
+    assert arguments == {**options, **{k: v for k, v in own.items() if k in options}}
+
+
+@pytest.mark.parametrize("agent", [DQN, A2C])
+def test_sb3s_own_arguments_are_known(agent: Any) -> None:
+    names = {name.removeprefix("_") for name in SB3_ARGUMENTS[agent]}
+    elsewhere = {"policy", "policy_kwargs", "rms_prop_eps", "use_rms_prop"}
+    assert names == inspect.signature(agent).parameters.keys() - CALLERS - elsewhere
+
+
+def test_an_unknown_option_is_an_error() -> None:
+    for agent in OPTIONS:
+        with pytest.raises(TypeError, match="'learning_rat'"):
+            agent("SASRecPolicy", vectorized(Clusters), learning_rat=1)
+
+
+class Unknown(DQN):
+    """An algorithm that may have more arguments."""
+
+
+def test_an_algorithm_that_does_not_say_its_arguments_is_refused(tmp_path: Path) -> None:
+    policy_kwargs = dict(features_extractor_class=SASRecExtractor, net_arch=[], **POLICY)
+    model = Unknown("MlpPolicy", vectorized(Clusters), policy_kwargs=policy_kwargs)
+    with pytest.raises(TypeError, match=r"Unknown has no arguments\(\).*add a method"):
+        model.learn(10, callback=Checkpoints(tmp_path, every=10))
 
 
 @pytest.mark.parametrize("agent", [IALP, AIALP, PG])

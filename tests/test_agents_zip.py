@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
-import inspect
 import io
 import json
 import os
 import pickle
+import re
 import zipfile
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,17 @@ import pytest
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
 from test_agents_learning import POLICY, QUICK, SMALL, equal, one_thread, weights
 from test_agents_pretrained import Catalogued
 from test_agents_toys import Clusters, Tastes, vectorized
 
-from ialp_agents import AIALP, IALP, PG, MixturePolicy
+from ialp_agents import AIALP, IALP, PG
+from ialp_agents.saving import zip as zip_format
+from ialp_agents.saving.agent import COUNTERS
+from ialp_agents.saving.arguments import NOT_PLAIN, arguments_of, is_plain
+from ialp_agents.saving.files import from_bytes, to_bytes
 from ialp_agents.saving.zip import PlainZip
 
 __all__ = ["one_thread"]
@@ -35,6 +41,10 @@ SETTINGS: dict[Any, Any] = {
 }
 AGENTS = [(IALP, "SASRecPolicy"), (AIALP, "MixturePolicy"), (AIALP, "SASRecPolicy"),
           (PG, "SASRecPolicy")]  # fmt: skip
+
+
+MEMBER = "agent.safetensors"
+VERSION, KINDS = zip_format.FORMAT, {"arguments": dict}
 
 
 class Payload:
@@ -56,23 +66,20 @@ def change(path: Path, name: str, content: bytes) -> None:
             archive.writestr(file, content if file == name else old)
 
 
-def read_data(path: Path) -> dict[str, Any]:
+def read_tree(path: Path) -> dict[str, Any]:
     with zipfile.ZipFile(path) as archive:
-        data: dict[str, Any] = json.loads(archive.read("data"))
-    return data
+        assert archive.namelist() == [MEMBER]
+        return from_bytes(archive.read(MEMBER), path, VERSION, KINDS)
 
 
-def change_data(path: Path, **entries: Any) -> None:
-    change(path, "data", json.dumps({**read_data(path), **entries}).encode())
-
-
-def change_weights(path: Path, name: str, edit: Any) -> None:
-    with zipfile.ZipFile(path) as archive:
-        state = torch.load(io.BytesIO(archive.read(name)), weights_only=True)
-    edit(state)
-    content = io.BytesIO()
-    torch.save(state, content)
-    change(path, name, content.getvalue())
+def edit(path: Path, *keys: str, **entries: Any) -> None:
+    """Changes entries of a zip's tree, or of a dict in it."""
+    tree = read_tree(path)
+    part = tree
+    for key in keys:
+        part = part[key]
+    part.update(entries)
+    change(path, MEMBER, to_bytes(tree))
 
 
 @pytest.fixture
@@ -88,32 +95,46 @@ def ran(tmp_path: Path) -> Path:
     return tmp_path / "ran"
 
 
+def pickled(file: Path) -> bytes:
+    return pickle.dumps(Payload(file))
+
+
 def planted(file: Path) -> dict[str, str]:
-    pickled = base64.b64encode(pickle.dumps(Payload(file))).decode()
-    return {":type:": "<class 'float'>", ":serialized:": pickled}
+    """What SB3 unpickles, in its zip's JSON."""
+    return {":type:": "<class 'float'>", ":serialized:": base64.b64encode(pickled(file)).decode()}
 
 
-def test_the_payload_is_live(saved: Path, ran: Path) -> None:
+def test_the_payload_is_live_and_sb3s_own_zips_are_refused(tmp_path: Path, ran: Path) -> None:
     """What the other tests plant does run where SB3's own load reads it."""
-    change_data(saved, gamma=planted(ran))
-    with pytest.raises(KeyError):
-        super(PlainZip, IALP).load(saved)
+    model = IALP("SASRecPolicy", vectorized(Clusters), **SETTINGS[IALP])
+    BaseAlgorithm.save(model, tmp_path / "sb3")
+    with zipfile.ZipFile(tmp_path / "sb3.zip") as archive:
+        data = json.loads(archive.read("data"))
+    data["gamma"] = planted(ran)
+    change(tmp_path / "sb3.zip", "data", json.dumps(data).encode())
+    with pytest.raises(
+        ValueError, match=r"sb3 holds \['data',.*SB3's own zips hold pickles, which"
+    ):
+        IALP.load(tmp_path / "sb3", vectorized(Clusters))
+    assert not ran.exists()
+    super(PlainZip, IALP).load(tmp_path / "sb3")
     assert ran.exists()
 
 
 @pytest.mark.parametrize(("agent", "policy"), AGENTS)
-def test_a_zip_holds_no_pickles_and_all_settings(agent: Any, policy: str, tmp_path: Path) -> None:
+def test_a_zip_holds_all_arguments_and_what_was_learned(
+    agent: Any, policy: str, tmp_path: Path
+) -> None:
     model = agent(policy, vectorized(Tastes), **SETTINGS[agent]).learn(256)
     model.save(tmp_path / "model")
-    assert ":serialized:" not in json.dumps(read_data(tmp_path / "model.zip"))
     loaded = agent.load(tmp_path / "model.zip", vectorized(Tastes, n=3))
     assert type(loaded.policy) is type(model.policy)
     assert equal(weights(model), weights(loaded))
     moments = [list(m.policy.optimizer.state_dict()["state"].values()) for m in (model, loaded)]
     assert len(moments[0]) and str(moments[0]) == str(moments[1])
-    names = set(inspect.signature(agent).parameters) & vars(model).keys()
-    names |= {"num_timesteps", "_n_updates", "_stats_window_size"}
-    for name in names - {"policy", "env", "device"}:
+    own, its = arguments_of(model), arguments_of(loaded)
+    assert own == its and is_plain(own)
+    for name in COUNTERS:
         assert getattr(loaded, name) == getattr(model, name), name
     if agent is not PG:
         lagging = [list(m.policy_target.parameters()) for m in (model, loaded)]
@@ -122,80 +143,114 @@ def test_a_zip_holds_no_pickles_and_all_settings(agent: Any, policy: str, tmp_pa
     assert loaded.num_timesteps >= model.num_timesteps + 64
 
 
+def test_a_zip_is_replaced_as_a_whole(saved: Path, monkeypatch: Any) -> None:
+    before = saved.read_bytes()
+    model = IALP.load(saved, vectorized(Clusters)).learn(32)
+
+    def crash(self: Path, target: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", crash)
+    with pytest.raises(KeyboardInterrupt):
+        model.save(saved)
+    assert saved.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     "name", ["gamma", "policy", "policy_kwargs", "learning_rate", "seed", "train_freq"]
 )
-def test_a_pickle_in_place_of_an_argument_is_asked_for(saved: Path, ran: Path, name: str) -> None:
-    change_data(saved, **{name: planted(ran)})
+def test_what_is_no_plain_value_is_asked_for(saved: Path, name: str) -> None:
+    edit(saved, "arguments", **{name: {NOT_PLAIN: "something"}})
     with pytest.raises(ValueError, match=rf"no plain value of \['{name}'\].*pass {name}=\.\.\. to"):
         IALP.load(saved, vectorized(Clusters))
     values = {**SETTINGS[IALP], "policy": "SASRecPolicy", "gamma": 0.9, "learning_rate": 1e-3}
     loaded = IALP.load(saved, vectorized(Clusters), **{name: values[name]})
     assert loaded.num_timesteps == 64
-    assert not ran.exists()
 
 
-@pytest.mark.parametrize("name", ["lr_schedule", "observation_space", "_last_obs", "env", "new"])
-def test_a_pickle_elsewhere_is_ignored(saved: Path, ran: Path, name: str) -> None:
-    change_data(saved, **{name: planted(ran)})
-    env = vectorized(Clusters)
-    loaded = IALP.load(saved, env)
-    assert loaded.get_env() is env and loaded.observation_space == env.observation_space
-    loaded.learn(16)
-    assert not ran.exists() and not hasattr(loaded, "new")
-
-
-@pytest.mark.parametrize("name", ["policy.pth", "policy.optimizer.pth", "policy_target.pth",
-                                  "pytorch_variables.pth", "new.pth"])  # fmt: skip
+@pytest.mark.parametrize("name", ["data", "policy.pth", "pytorch_variables.pth", "new.pth"])
 @pytest.mark.parametrize("write", [torch.save, partial(pickle.dump, protocol=2)])
-def test_a_pickle_among_the_weights_is_refused(
-    saved: Path, ran: Path, name: str, write: Any
-) -> None:
+def test_other_files_in_the_zip_are_not_read(saved: Path, ran: Path, name: str, write: Any) -> None:
     content = io.BytesIO()
     write({"weight": Payload(ran)}, content)
     change(saved, name, content.getvalue())
-    with pytest.raises(ValueError, match="holds other things than tensors where weights belong"):
+    IALP.load(saved, vectorized(Clusters)).learn(16)
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize("write", [torch.save, partial(pickle.dump, protocol=2)])
+def test_a_pickle_in_place_of_the_tree_is_refused(saved: Path, ran: Path, write: Any) -> None:
+    content = io.BytesIO()
+    write({"weight": Payload(ran)}, content)
+    change(saved, MEMBER, content.getvalue())
+    with pytest.raises(ValueError, match=r"model.zip is not a file of this kind, or damaged"):
         IALP.load(saved, vectorized(Clusters))
     assert not ran.exists()
 
 
-def test_plain_values_of_a_stranger_name_no_code(saved: Path) -> None:
-    change_data(saved, policy="os.system")
-    with pytest.raises(ValueError, match=r"os.system unknown"):
+def test_plain_values_of_a_stranger_name_no_code(saved: Path, ran: Path) -> None:
+    original = saved.read_bytes()
+    for name, value, message in (
+        ("policy", "os.system", "os.system unknown"),
+        ("tensorboard_log", "/nowhere", "arguments that save.. does not write"),
+        ("env", "CartPole-v1", "arguments that save.. does not write"),
+        ("_init_setup_model", False, "arguments that save.. does not write"),
+        ("policy_kwargs", 3, "arguments that save.. does not write"),
+        ("new", planted(ran), "unexpected keyword argument 'new'"),
+    ):
+        edit(saved, "arguments", **{name: value})
+        with pytest.raises((ValueError, TypeError), match=message):
+            IALP.load(saved, vectorized(Clusters))
+        saved.write_bytes(original)
+    edit(saved, "counters", num_timesteps="many")
+    with pytest.raises(ValueError, match="model.zip: num_timesteps='many' is no number"):
         IALP.load(saved, vectorized(Clusters))
-    change_data(saved, policy="SASRecPolicy", tensorboard_log="/nowhere")
-    assert IALP.load(saved, vectorized(Clusters)).tensorboard_log is None
-    change_data(saved, catalogue={"size": 3})
-    with pytest.raises(ValueError, match=r"\{'size': 3\} is no catalogue"):
+    saved.write_bytes(original)
+    edit(saved, catalogue={"size": 3})
+    with pytest.raises(ValueError, match=r"belong to \{'size': 3\}, but the environment has"):
         IALP.load(saved, vectorized(Clusters))
+    edit(saved, catalogue=3)
+    with pytest.raises(
+        ValueError, match=r"model.zip is not a file of this kind: .*\['catalogue'\]"
+    ):
+        IALP.load(saved, vectorized(Clusters))
+    assert not ran.exists()
 
 
 def test_damaged_zips_are_named(saved: Path, tmp_path: Path) -> None:
-    change_weights(saved, "policy.pth", lambda state: state.popitem())
+    original = saved.read_bytes()
+    tree = read_tree(saved)
+    del tree["weights"]["policy.state_value.bias"]
+    change(saved, MEMBER, to_bytes(tree))
     with pytest.raises(ValueError, match=r"model.zip: policy.state_value.bias has shape None, but"):
         IALP.load(saved, vectorized(Clusters))
-    (tmp_path / "text.zip").write_text("no zip")
-    with pytest.raises(ValueError, match="text.zip'> wasn't a zip-file"):
-        IALP.load(tmp_path / "text.zip", vectorized(Clusters))
+    edit(saved, format=99)
+    with pytest.raises(ValueError, match="model.zip has format 99, but this version reads"):
+        IALP.load(saved, vectorized(Clusters))
+    flipped = bytearray(original)
+    flipped[len(flipped) // 2] ^= 1
+    for content in (flipped, original[: len(original) // 2], b"", b"no zip"):
+        saved.write_bytes(content)
+        with pytest.raises(ValueError, match="model.zip is not a whole zip"):
+            IALP.load(saved, vectorized(Clusters))
     with zipfile.ZipFile(tmp_path / "empty.zip", "w"):
         pass
-    with pytest.raises(ValueError, match="empty.zip holds no JSON file 'data'"):
+    with pytest.raises(ValueError, match=r"empty.zip holds \[\] in place of agent.safetensors"):
         IALP.load(tmp_path / "empty.zip", vectorized(Clusters))
-    for content in (b"not JSON", b"[]"):
-        change(saved, "data", content)
-        with pytest.raises(ValueError, match="model.zip.*(no JSON file|not a JSON object)"):
-            IALP.load(saved, vectorized(Clusters))
-    change(saved, "policy.pth", b"")
-    with pytest.raises(ValueError, match="model.zip holds other things than tensors"):
+    with zipfile.ZipFile(saved, "w") as archive:
+        archive.writestr(MEMBER, b"")
+    with pytest.raises(ValueError, match="model.zip is not a file of this kind"):
         IALP.load(saved, vectorized(Clusters))
+    with pytest.raises(FileNotFoundError):
+        IALP.load(tmp_path / "nothing", vectorized(Clusters))
 
 
-def test_moments_of_other_shapes_never_reach_the_optimiser(saved: Path) -> None:
-    def shrink(state: dict[str, Any]) -> None:
-        state["state"][0]["exp_avg"] = torch.zeros(1, 1)
-
-    change_weights(saved, "policy.optimizer.pth", shrink)
-    with pytest.raises(ValueError, match=r"optimiser's exp_avg has shape \(1, 1\) for"):
+@pytest.mark.parametrize("shape", [(1, 1), ()])
+def test_moments_of_other_shapes_never_reach_the_optimiser(saved: Path, shape: Any) -> None:
+    edit(saved, "optimizer", "state", "0", exp_avg=np.zeros(shape, np.float32))
+    with pytest.raises(
+        ValueError, match=rf"exp_avg has shape {re.escape(str(shape))} for.*damaged"
+    ):
         IALP.load(saved, vectorized(Clusters))
 
 
@@ -208,24 +263,26 @@ class Fewer(Clusters):
         self.action_space = spaces.Discrete(20)
 
 
-def test_weights_of_another_catalogue_name_both(saved: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="n_items=50.*but the environment has.*n_items=20"):
-        IALP.load(saved, vectorized(Fewer))
+def test_weights_of_another_catalogue_name_both(
+    saved: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(ReplayBuffer, "__init__", None)  # so that making one fails
+        with pytest.raises(ValueError, match="'n_items': 50.*environment has.*'n_items': 20"):
+            IALP.load(saved, vectorized(Fewer))
     pg = PG("SASRecPolicy", vectorized(Catalogued), policy_kwargs=POLICY)
     pg.save(tmp_path / "pg")
-    with pytest.raises(ValueError, match="'toys', hash='aaaa'.*'other', hash='bbbb'"):
+    with pytest.raises(ValueError, match="'toys', 'hash': 'aaaa'.*'other', 'hash': 'bbbb'"):
         PG.load(tmp_path / "pg", vectorized(Catalogued, name="other", hash="bbbb"))
-    # Of a zip that does not say, the weights' sizes do.
-    data = read_data(saved)
-    del data["catalogue"]
-    change(saved, "data", json.dumps(data).encode())
+    # If the catalogue lies, the weights' sizes do not.
+    edit(saved, "catalogue", n_items=20)
     with pytest.raises(ValueError, match=r"has shape \(51, 16\), but .* make it \(21, 16\)"):
         IALP.load(saved, vectorized(Fewer))
-    with pytest.raises(ValueError, match=r"holds \['policy', 'policy.optimizer', .*but PG has"):
-        PG.load(saved, vectorized(Clusters), **SETTINGS[PG], ent_coef=0)
+    with pytest.raises(ValueError, match=r"model.zip holds a IALP, but this is PG: use the class"):
+        PG.load(saved, vectorized(Clusters))
 
 
-def test_what_is_no_plain_json_is_given_again(tmp_path: Path) -> None:
+def test_what_cannot_be_kept_is_given_again(tmp_path: Path) -> None:
     extractor = dict(SMALL, item_features=np.eye(50))
     model = IALP(
         "SASRecPolicy", vectorized(Clusters), learning_rate=lambda progress: 1e-3 * progress,
@@ -242,21 +299,35 @@ def test_what_is_no_plain_json_is_given_again(tmp_path: Path) -> None:
         PG.load(tmp_path / "own", vectorized(Clusters))
     again = PG.load(tmp_path / "own", vectorized(Clusters), policy=ActorCriticPolicy)
     assert equal(weights(own), weights(again))
-    given = dict(custom_objects=dict(learning_rate=1e-4), gamma=0.5)
-    loaded = IALP.load(tmp_path / "model", vectorized(Clusters), **given)
-    assert (loaded.learning_rate, loaded.gamma) == (1e-4, 0.5)
 
 
-def test_a_zip_that_sb3_pickled_can_be_read_without_the_pickles(tmp_path: Path) -> None:
-    model = AIALP("MixturePolicy", vectorized(Clusters), **QUICK).learn(64)
-    BaseAlgorithm.save(model, tmp_path / "model")
-    with pytest.raises(ValueError, match=r"'policy', 'replay_buffer_class', 'train_freq'\]"):
-        AIALP.load(tmp_path / "model", vectorized(Clusters))
-    loaded = AIALP.load(
-        tmp_path / "model", vectorized(Clusters),
-        policy=MixturePolicy, replay_buffer_class=None, train_freq=1,
-    )  # fmt: skip
-    assert equal(weights(model), weights(loaded))
+def test_sb3s_custom_objects(saved: Path) -> None:
+    env = vectorized(Clusters)
+    space = env.observation_space
+    idiom = dict(learning_rate=0.0, lr_schedule=lambda _: 0.0, observation_space=space)
+    loaded = IALP.load(saved, env=env, custom_objects=idiom, gamma=0.5)
+    assert (loaded.learning_rate, loaded.gamma) == (0.0, 0.5)
+    before = weights(loaded)
+    assert equal(before, weights(loaded.learn(32)))
+    idiom = dict(lr_schedule=lambda _: 1e-5)
+    assert IALP.load(saved, vectorized(Clusters), custom_objects=idiom).lr_schedule(1) == 1e-5
+    for name in ("observation_space", "action_space"):
+        with pytest.raises(ValueError, match=f"{name} is not that of env"):
+            IALP.load(saved, vectorized(Clusters), custom_objects={name: spaces.Discrete(3)})
+    for name in ("clip_range", "_last_obs", "policy_class", "replay_buffer"):
+        with pytest.raises(TypeError, match=f"'{name}'"):
+            IALP.load(saved, vectorized(Clusters), custom_objects={name: None})
+
+
+def test_the_callers_policy_kwargs_win_or_are_refused(saved: Path) -> None:
+    env, sgd = vectorized(Clusters), torch.optim.SGD
+    given = dict(optimizer_class=sgd, mask_history=False)
+    loaded = IALP.load(saved, env, policy_kwargs=given)
+    assert type(loaded.policy.optimizer) is sgd and not loaded.policy.mask_history
+    assert loaded.policy_kwargs["features_extractor_kwargs"]["embedding_dim"] == 16
+    loaded.learn(32)
+    with pytest.raises(ValueError, match="n_heads=1, but .*model.zip were made with n_heads=2"):
+        IALP.load(saved, env, policy_kwargs=dict(features_extractor_kwargs=dict(n_heads=1)))
 
 
 def test_save_and_load_take_files_and_say_what_they_cannot_do(saved: Path) -> None:
@@ -274,9 +345,20 @@ def test_save_and_load_take_files_and_say_what_they_cannot_do(saved: Path) -> No
         model.save(file, include=["env"])
 
 
+def test_parameters_are_taken_from_a_zip(saved: Path) -> None:
+    model = IALP.load(saved, vectorized(Clusters))
+    before, parameters = weights(model), deepcopy(model.get_parameters())
+    for source in (saved, parameters):
+        assert not equal(before, weights(model.learn(64)))
+        model.set_parameters(source)
+        assert equal(before, weights(model))
+    with pytest.raises(ValueError, match="belong to .*but the environment has"):
+        IALP("SASRecPolicy", vectorized(Fewer)).set_parameters(saved)
+
+
 def test_replay_buffers_are_not_unpickled(saved: Path, ran: Path, tmp_path: Path) -> None:
     model = IALP.load(saved, vectorized(Clusters))
-    (tmp_path / "buffer.pkl").write_bytes(pickle.dumps(Payload(ran)))
+    (tmp_path / "buffer.pkl").write_bytes(pickled(ran))
     with pytest.raises(NotImplementedError, match="use a checkpoint"):
         model.load_replay_buffer(tmp_path / "buffer.pkl")
     with pytest.raises(NotImplementedError, match="use a checkpoint"):
@@ -285,53 +367,37 @@ def test_replay_buffers_are_not_unpickled(saved: Path, ran: Path, tmp_path: Path
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def policy_file(tmp_path: Path) -> Path:
     IALP("SASRecPolicy", vectorized(Clusters), **QUICK).save_pretrained(tmp_path / "weights")
-    return tmp_path / "weights"
+    return tmp_path / "weights" / "policy.safetensors"
 
 
-def edit_config(folder: Path, **entries: Any) -> None:
-    file = folder / "config.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), **entries}))
-
-
-@pytest.mark.parametrize("name", ["../{}", "{folder}/{}", "sub/../{}", ""])
-def test_weights_outside_the_folder_are_refused(folder: Path, name: str) -> None:
-    (weights_file,) = folder.glob("*.safetensors")
-    weights_file.rename(folder.parent / weights_file.name)
-    edit_config(folder, weights=name.format(weights_file.name, folder=folder.parent))
-    with pytest.raises(ValueError, match="must be a file beside it|is not what save_pretrained"):
-        IALP.from_pretrained(folder, vectorized(Clusters))
+def test_a_link_out_of_the_folder_is_refused(policy_file: Path) -> None:
+    policy_file.rename(policy_file.parent.parent / "elsewhere")
+    policy_file.symlink_to(policy_file.parent.parent / "elsewhere")
+    with pytest.raises(ValueError, match=r"policy.safetensors is a link to .*elsewhere: copy"):
+        IALP.from_pretrained(policy_file.parent, vectorized(Clusters))
 
 
 @pytest.mark.parametrize("write", [torch.save, partial(pickle.dump, protocol=2)])
-@pytest.mark.parametrize("linked", [False, True])
-def test_a_pickle_called_safetensors_is_refused(
-    folder: Path, ran: Path, linked: bool, write: Any
-) -> None:
-    (weights_file,) = folder.glob("*.safetensors")
-    weights_file.unlink()
-    target = folder.parent / "payload" if linked else weights_file
-    with target.open("wb") as file:
+def test_a_pickle_called_safetensors_is_refused(policy_file: Path, ran: Path, write: Any) -> None:
+    with policy_file.open("wb") as file:
         write({"weight": Payload(ran)}, file)
-    if linked:
-        weights_file.symlink_to(target)
-    with pytest.raises(ValueError, match="holds no safetensors"):
-        IALP.from_pretrained(folder, vectorized(Clusters))
+    with pytest.raises(ValueError, match="policy.safetensors is not a file of this kind"):
+        IALP.from_pretrained(policy_file.parent, vectorized(Clusters))
     assert not ran.exists()
 
 
-def test_a_foreign_config_is_refused(folder: Path, ran: Path) -> None:
-    for entries in ({"catalogue": 3}, {"policy_kwargs": 3}, {"weights": 3}):
-        original = (folder / "config.json").read_bytes()
-        edit_config(folder, **entries)
-        with pytest.raises(ValueError, match="is no catalogue|is not what save_pretrained"):
-            IALP.from_pretrained(folder, vectorized(Clusters))
-        (folder / "config.json").write_bytes(original)
-    edit_config(folder, policy_kwargs={"optimizer_class": "os.system"})
+def test_a_foreign_policy_is_refused(policy_file: Path) -> None:
+    tree = from_bytes(policy_file.read_bytes(), policy_file, VERSION, {})
+    for name in ("catalogue", "policy_kwargs", "weights"):
+        policy_file.write_bytes(to_bytes({**tree, name: 3}))
+        with pytest.raises(ValueError, match=f"policy.safetensors is not a file.*'{name}'"):
+            IALP.from_pretrained(policy_file.parent, vectorized(Clusters))
+    policy_file.write_bytes(to_bytes({**tree, "policy_kwargs": {"optimizer_class": "os.system"}}))
     with pytest.raises(TypeError, match="'str' object is not callable"):
-        IALP.from_pretrained(folder, vectorized(Clusters))
-    (folder / "config.json").write_bytes(pickle.dumps(Payload(ran)))
-    with pytest.raises(ValueError, match="is not what save_pretrained"):
-        IALP.from_pretrained(folder, vectorized(Clusters))
-    assert not ran.exists()
+        IALP.from_pretrained(policy_file.parent, vectorized(Clusters))
+    for content in (b"", policy_file.read_bytes()[:200]):
+        policy_file.write_bytes(content)
+        with pytest.raises(ValueError, match="policy.safetensors is not a file of this kind"):
+            IALP.from_pretrained(policy_file.parent, vectorized(Clusters))

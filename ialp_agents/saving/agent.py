@@ -1,7 +1,6 @@
 """One description of an agent: what it has learned, and where its training stands.
 
-A zip holds the first part, a checkpoint both; :mod:`ialp_agents.saving.pretrained` writes of the
-first part one policy.
+A zip holds the first part, a checkpoint both; a pre-trained policy is a piece of the first.
 """
 
 from __future__ import annotations
@@ -26,42 +25,42 @@ from ialp_agents.saving.files import Tree
 from ialp_agents.saving.vec_state import get_vec_state, set_vec_state
 from recsim_envs.state import State, check_settings
 
-COUNTERS = ("num_timesteps", "_total_timesteps", "_current_progress_remaining", "_episode_num",
-            "_n_updates")  # fmt: skip
-DQN_COUNTERS = (*COUNTERS, "_n_calls", "exploration_rate")
-LEARNED = {"algorithm": str, "arguments": dict, "counters": dict, "weights": dict,
-           "optimizer": dict}  # fmt: skip
-"""The entries of :func:`learned`."""
+LEARNED = dict.fromkeys(("made_on", "arguments", "counters", "weights", "optimizer"), dict)
+"""The entries of :func:`learned` that are not plain values, and their type."""
+COUNTERS = ["num_timesteps", "_total_timesteps", "_current_progress_remaining", "_episode_num"]
+COUNTERS += ["_n_updates"]
+BUFFERS = (ReplayBuffer, DictReplayBuffer, ItemReplayBuffer, DictItemReplayBuffer)
 
 
 @runtime_checkable
 class HasState(Protocol):
-    """An algorithm that keeps more than SB3's attributes between two rollouts."""
+    """An algorithm that keeps more than SB3's attributes between two rollouts, as plain data."""
 
-    def get_state(self) -> State:
-        """Returns it as plain data."""
-
-    def set_state(self, state: State) -> None:
-        """Takes it back."""
+    def get_state(self) -> State: ...  # noqa: D102
+    def set_state(self, state: State) -> None: ...  # noqa: D102
 
 
 def learned(model: BaseAlgorithm) -> Tree:
-    """Returns what an agent was made with and has learned.
+    """Returns what an agent was made with, and what it has learned.
 
     Args:
-        model: an algorithm that keeps its networks, and one optimiser, where SB3's ``save`` finds
-            them.
+        model: one that keeps its networks, and one optimiser, where SB3's ``save`` finds them.
 
     Raises:
         TypeError: for an algorithm that does not say what it was made with.
     """
-    names = DQN_COUNTERS if isinstance(model, DQN) else COUNTERS
     optimizer = model.policy.optimizer
     return {
-        "algorithm": type(model).__name__,
+        "made_on": {
+            "algorithm": type(model).__name__,
+            "n_envs": model.n_envs,
+            "observation_space": str(model.observation_space),
+            "action_space": str(model.action_space),
+            "device": model.device.type,
+        },
         "arguments": arguments_of(model),
-        "counters": dict(zip(names, attrgetter(*names)(model), strict=True)),
-        "weights": weights_of(model),
+        "counters": {name: attrgetter(name)(model) for name in _counters(model)},
+        "weights": _weights(model),
         "optimizer": {
             "class": type(optimizer).__name__,
             "state": optimizer.state_dict()["state"],
@@ -71,46 +70,39 @@ def learned(model: BaseAlgorithm) -> Tree:
 
 
 def restore_learned(model: BaseAlgorithm, saved: Tree, where: object) -> None:
-    """Takes back weights, optimiser and counters of :func:`learned`, from whoever made the file.
+    """Takes back weights, optimiser and counters, from whoever made the file.
 
     Args:
-        model: made with the same arguments; if with another class of optimiser, that one starts
-            anew.
+        model: made with the same arguments; another class of optimiser starts anew.
         saved: with the entries ``LEARNED``; arrays may stand for tensors.
         where: it comes from, for errors.
 
     Raises:
-        ValueError: for weights or moments of other shapes, and counters that are no numbers. The
-            model is then as it was.
+        ValueError: for other shapes, and counters that are no numbers.
     """
-    weights = weights_of(model)
-    check_shapes(weights, saved["weights"], where)
-    names = DQN_COUNTERS if isinstance(model, DQN) else COUNTERS
-    for name in names:
-        if not isinstance(saved["counters"].get(name), int | float):
-            raise ValueError(f"{where}: {name}={saved['counters'].get(name)!r} is no number")
+    counters = {name: saved["counters"].get(name) for name in _counters(model)}
+    for name, value in counters.items():
+        if not isinstance(value, int | float):
+            raise ValueError(f"{where}: {name}={value!r} is no number: the file is damaged")
+    copy_weights(_weights(model), saved["weights"], where)
     optimizer = model.policy.optimizer
     if saved["optimizer"].get("class") == type(optimizer).__name__:
-        _restore_optimizer(optimizer, saved["optimizer"], where)
-    copy_weights(weights, saved["weights"])
-    for name in names:
-        setattr(model, name, saved["counters"][name])
+        try:
+            _restore_optimizer(optimizer, saved["optimizer"])
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            raise ValueError(f"{where}: {error}: the optimiser's state is damaged") from error
+    for name, value in counters.items():
+        setattr(model, name, value)
 
 
 def in_training(model: BaseAlgorithm) -> Tree:
-    """Returns all else that decides how a training goes on.
-
-    Args:
-        model: one that keeps this in SB3's own attributes, or has ``get_state`` and ``set_state``
-            for the rest.
+    """Returns all else that decides how a training goes on, of SB3's attributes and HasState's.
 
     Raises:
         TypeError: if the state of the environment or the replay buffer cannot be had.
     """
-    buffer = model.replay_buffer if isinstance(model, OffPolicyAlgorithm) else None
     return {
-        "made_on": _made_on(model),
-        "buffer": None if buffer is None else _buffer_state(buffer),
+        "buffer": _buffer_state(model) if isinstance(model, OffPolicyAlgorithm) else None,
         "last_obs": model._last_obs,
         "last_episode_starts": model._last_episode_starts,
         "ep_info": list(model.ep_info_buffer or ()),
@@ -140,19 +132,18 @@ def restore_all(model: BaseAlgorithm, saved: Tree, state: State, where: object) 
         ValueError: if model or environment were made otherwise; the message names both values. The
             model is then as it was.
     """
-    name = f"this {type(model).__name__}"
-    check_settings(_settings(saved, state["made_on"]), _settings(learned(model), _made_on(model)),
-                   name)  # fmt: skip
+    check_settings(_settings(saved), _settings(learned(model)), f"this {type(model).__name__}")
     assert model.env is not None
     if model._last_obs is None:
         model.env.reset()  # set_state needs it; and a later reset must not begin with the seed
     set_vec_state(model.env, state["env"])
     restore_learned(model, saved, where)
-    if isinstance(model, OffPolicyAlgorithm) and model.replay_buffer is not None:
-        for rows, array in _rows(model.replay_buffer).items():
-            array[: len(state["buffer"]["rows"][rows])] = state["buffer"]["rows"][rows]
-        model.replay_buffer.pos = state["buffer"]["pos"]
-        model.replay_buffer.full = state["buffer"]["full"]
+    if isinstance(model, OffPolicyAlgorithm):
+        buffer, kept = model.replay_buffer, state["buffer"]
+        assert buffer is not None
+        for name, array in _rows(buffer).items():
+            array[: len(kept["rows"][name])] = kept["rows"][name]
+        buffer.pos, buffer.full = kept["pos"], kept["full"]
     model._num_timesteps_at_start = model.num_timesteps  # of this process: the logged speed's
     model._last_obs = state["last_obs"]
     model._last_episode_starts = state["last_episode_starts"]
@@ -160,25 +151,18 @@ def restore_all(model: BaseAlgorithm, saved: Tree, state: State, where: object) 
     model.ep_success_buffer = deque(state["ep_success"], maxlen=model._stats_window_size)
     if isinstance(model, HasState):
         model.set_state(state["agent"])
-    _restore_rng(model, state["rng"])
+    rng = state["rng"]
+    random.setstate((rng["python"][0], tuple(rng["python"][1]), rng["python"][2]))
+    np.random.set_state(rng["numpy"])
+    torch.set_rng_state(torch.from_numpy(rng["torch"]))
+    if rng["cuda"]:
+        torch.cuda.set_rng_state_all([torch.from_numpy(words) for words in rng["cuda"]])
+    model.action_space.np_random.bit_generator.state = rng["action_space"]
 
 
-def weights_of(model: BaseAlgorithm) -> dict[str, Tensor]:
-    """Returns the model's own tensors, each once even if two networks share it."""
-    tensors: dict[str, Tensor] = {}
-    seen: set[int] = set()
-    for part in model._get_torch_save_params()[0]:
-        module = attrgetter(part)(model)
-        if isinstance(module, nn.Module):
-            for name, tensor in module.state_dict().items():
-                if tensor.data_ptr() not in seen:
-                    seen.add(tensor.data_ptr())
-                    tensors[f"{part}.{name}"] = tensor
-    return tensors
-
-
-def check_shapes(weights: dict[str, Tensor], saved: dict[str, Any], where: object) -> None:
-    """Raises ValueError, naming the first that differs, unless ``saved`` holds such weights."""
+@torch.no_grad()
+def copy_weights(weights: dict[str, Tensor], saved: dict[str, Any], where: object) -> None:
+    """Copies values of the same names and shapes; ValueError, before any is, if they are not."""
     own, theirs = _shapes(weights), _shapes(saved)
     for name in [*own, *theirs]:
         if own.get(name) != theirs.get(name):
@@ -187,92 +171,77 @@ def check_shapes(weights: dict[str, Tensor], saved: dict[str, Any], where: objec
                 f"arguments make it {own.get(name)}: use the catalogue and the policy_kwargs that "
                 "it was saved with"
             )
-
-
-@torch.no_grad()
-def copy_weights(weights: dict[str, Tensor], saved: dict[str, Any]) -> None:
-    """Copies values of the same names and shapes into ``weights``."""
     for name, tensor in weights.items():
         tensor.copy_(torch.as_tensor(saved[name]))
 
 
-def _shapes(arrays: dict[str, Any]) -> dict[str, list[int] | None]:
-    return {
-        name: list(array.shape) if isinstance(array, np.ndarray | Tensor) else None
-        for name, array in arrays.items()
-    }
+def _counters(model: BaseAlgorithm) -> list[str]:
+    return COUNTERS + (["_n_calls", "exploration_rate"] if isinstance(model, DQN) else [])
 
 
-def _settings(saved: Tree, made_on: Tree) -> Tree:
-    """What must be equal for a run to go on, of a tree of :func:`learned`."""
-    shapes = {f"shape of {name}": shape for name, shape in _shapes(saved["weights"]).items()}
-    settings = {"algorithm": saved["algorithm"], **made_on, **shapes, **saved["arguments"]}
+def _weights(model: BaseAlgorithm) -> dict[str, Tensor]:
+    """The model's own tensors, each once even if two networks share it."""
+    tensors: dict[int, tuple[str, Tensor]] = {}
+    for part in model._get_torch_save_params()[0]:
+        module = attrgetter(part)(model)
+        if isinstance(module, nn.Module):
+            for name, tensor in module.state_dict().items():
+                tensors.setdefault(tensor.data_ptr(), (f"{part}.{name}", tensor))
+    return dict(tensors.values())
+
+
+def _shapes(arrays: dict[str, Any]) -> dict[str, tuple[int, ...] | None]:
+    is_array = (np.ndarray, Tensor)
+    return {k: tuple(v.shape) if isinstance(v, is_array) else None for k, v in arrays.items()}
+
+
+def _settings(saved: Tree) -> Tree:
+    """What must be equal for a run to go on."""
+    shapes = {f"shape of {name}": list(shape or ()) for name, shape in
+              _shapes(saved["weights"]).items()}  # fmt: skip
+    settings = {**saved["made_on"], **shapes, **saved["arguments"]}
     return {name: value for name, value in settings.items() if name != "verbose"}
 
 
-def _made_on(model: BaseAlgorithm) -> Tree:
-    return {
-        "n_envs": model.n_envs,
-        "observation_space": str(model.observation_space),
-        "action_space": str(model.action_space),
-        "device": model.device.type,
-    }
-
-
-def _restore_optimizer(optimizer: torch.optim.Optimizer, saved: State, where: object) -> None:
+def _restore_optimizer(optimizer: torch.optim.Optimizer, saved: State) -> None:
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    state = {int(i): _as_moments(parameters[int(i)], m, where) for i, m in saved["state"].items()}
+    state = {int(i): {k: torch.as_tensor(v).clone() if isinstance(v, np.ndarray) else v
+                      for k, v in moments.items()}
+             for i, moments in saved["state"].items()}  # fmt: skip
+    for i, moments in state.items():
+        for name, value in moments.items():
+            shape = tuple(value.shape) if isinstance(value, Tensor) else ()
+            # Fused kernels trust the shapes. Adam's steps, and the like, are scalars.
+            if shape != tuple(parameters[i].shape) and (shape or "exp_avg" in name):
+                raise ValueError(
+                    f"{name} has shape {shape} for a parameter of {tuple(parameters[i].shape)}"
+                )
     groups = optimizer.state_dict()["param_groups"]
-    groups = [{**group, "lr": lr} for group, lr in zip(groups, saved["lr"], strict=True)]
+    groups = [{**group, "lr": float(lr)} for group, lr in zip(groups, saved["lr"], strict=True)]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
-def _as_moments(parameter: Tensor, saved: State, where: object) -> State:
-    moments = {k: torch.tensor(v) if isinstance(v, np.ndarray) else v for k, v in saved.items()}
-    for name, value in moments.items():
-        # Fused kernels trust the shapes. Adam's steps, and the like, are scalars.
-        is_scalar = isinstance(value, Tensor) and value.ndim == 0 and "exp_avg" not in name
-        if isinstance(value, Tensor) and value.shape != parameter.shape and not is_scalar:
-            raise ValueError(
-                f"{where}: the optimiser's {name} has shape {tuple(value.shape)} for a parameter "
-                f"of shape {tuple(parameter.shape)}: the file is damaged"
-            )
-    return moments
-
-
-def _buffer_state(buffer: ReplayBuffer) -> State:
-    """The part of a replay buffer that is in use."""
+def _buffer_state(model: OffPolicyAlgorithm) -> State:
+    """The part of the replay buffer that is in use."""
+    buffer = model.replay_buffer
+    if type(buffer) not in BUFFERS:
+        raise TypeError(
+            f"a {type(buffer).__name__} may hold more than can be saved here: use one of "
+            f"{[class_.__name__ for class_ in BUFFERS]}"
+        )
+    assert buffer is not None
     n = buffer.buffer_size if buffer.full or buffer.optimize_memory_usage else buffer.pos
     rows = {name: array[:n] for name, array in _rows(buffer).items()}
     return {"pos": buffer.pos, "full": buffer.full, "rows": rows}
 
 
 def _rows(buffer: ReplayBuffer) -> dict[str, NDArray[Any]]:
-    known = (ReplayBuffer, DictReplayBuffer, ItemReplayBuffer, DictItemReplayBuffer)
-    if type(buffer) not in known:
-        raise TypeError(
-            f"a {type(buffer).__name__} may hold more than can be saved here: use one of "
-            f"{[class_.__name__ for class_ in known]}"
-        )
-    rows = {"actions": buffer.actions, "rewards": buffer.rewards, "dones": buffer.dones,
-            "timeouts": buffer.timeouts}  # fmt: skip
-    seen: dict[str, Any] = {"observations": buffer.observations}
+    parts: dict[str, Any] = {"obs": buffer.observations, "actions": buffer.actions}
+    parts |= {"rewards": buffer.rewards, "dones": buffer.dones, "timeouts": buffer.timeouts}
     if not buffer.optimize_memory_usage:
-        seen["next_observations"] = buffer.next_observations
-    for name, value in seen.items():
-        rows |= (
-            {f"{name}.{key}": array for key, array in value.items()}
-            if isinstance(value, dict)
-            else {name: value}
-        )
+        parts["next_obs"] = buffer.next_observations
+    rows: dict[str, NDArray[Any]] = {}
+    for name, part in parts.items():
+        of_keys = part.items() if isinstance(part, dict) else [("", part)]
+        rows.update({f"{name}.{key}": array for key, array in of_keys})
     return rows
-
-
-def _restore_rng(model: BaseAlgorithm, saved: State) -> None:
-    version, words, gauss = saved["python"]
-    random.setstate((version, tuple(words), gauss))
-    np.random.set_state(saved["numpy"])
-    torch.set_rng_state(torch.from_numpy(saved["torch"]))
-    if saved["cuda"]:
-        torch.cuda.set_rng_state_all([torch.from_numpy(state) for state in saved["cuda"]])
-    model.action_space.np_random.bit_generator.state = saved["action_space"]

@@ -1,4 +1,4 @@
-"""What an agent was made with, as plain data that can be compared and, where plain, given again."""
+"""What an agent was made with, as plain data to compare and, where plain, to make it again."""
 
 from __future__ import annotations
 
@@ -21,16 +21,19 @@ NOT_PLAIN = "$not plain"
 FIXED = ("tie_weights", "embedding_dim", "n_layers", "n_heads")
 """Arguments of a policy that belong to its weights."""
 
-_COMMON = ("learning_rate", "gamma", "max_grad_norm", "_stats_window_size", "verbose", "seed")
+_COMMON = "learning_rate gamma max_grad_norm _stats_window_size verbose seed "
 # A2C's optimiser arguments have become policy_kwargs by the time it is made.
-SB3_ARGUMENTS: dict[type[BaseAlgorithm], tuple[str, ...]] = {
-    DQN: (*_COMMON, "buffer_size", "learning_starts", "batch_size", "tau", "train_freq",
-          "gradient_steps", "replay_buffer_class", "replay_buffer_kwargs", "optimize_memory_usage",
-          "n_steps", "target_update_interval", "exploration_fraction", "exploration_initial_eps",
-          "exploration_final_eps"),
-    A2C: (*_COMMON, "n_steps", "gae_lambda", "ent_coef", "vf_coef", "use_sde", "sde_sample_freq",
-          "rollout_buffer_class", "rollout_buffer_kwargs", "normalize_advantage"),
-}  # fmt: skip
+SB3_ARGUMENTS: dict[type[BaseAlgorithm], list[str]] = {
+    DQN: (
+        _COMMON + "buffer_size learning_starts batch_size tau train_freq gradient_steps "
+        "replay_buffer_class replay_buffer_kwargs optimize_memory_usage n_steps "
+        "target_update_interval exploration_fraction exploration_initial_eps exploration_final_eps"
+    ).split(),
+    A2C: (
+        _COMMON + "n_steps gae_lambda ent_coef vf_coef use_sde sde_sample_freq "
+        "rollout_buffer_class rollout_buffer_kwargs normalize_advantage"
+    ).split(),
+}
 """Where SB3's own algorithms, which have no method for it, keep their arguments."""
 
 
@@ -39,35 +42,28 @@ class HasArguments(Protocol):
     """An algorithm that says what it was made with."""
 
     def arguments(self) -> dict[str, Any]:
-        """Returns the constructor's arguments, but for those that only the caller decides.
-
-        These are ``env``, ``device``, ``tensorboard_log`` and ``_init_setup_model``.
-        """
+        """The constructor's arguments but those of the caller: env, device, log, networks' time."""
 
 
 def arguments_of(model: BaseAlgorithm) -> dict[str, Any]:
-    """Returns what a model was made with, described.
-
-    Raises:
-        TypeError: for an algorithm that does not say it.
-    """
+    """Returns what a model was made with, described; TypeError if it does not say."""
+    arguments: dict[str, Any]
     if isinstance(model, HasArguments):
-        arguments = model.arguments()
+        arguments = described(model.arguments())
     elif type(model) in SB3_ARGUMENTS:
         names = SB3_ARGUMENTS[type(model)]
-        arguments = dict(zip(names, attrgetter(*names)(model), strict=True))
+        arguments = described(dict(zip(names, attrgetter(*names)(model), strict=True)))
     else:
         raise TypeError(
             f"{type(model).__name__} has no arguments(), so nobody could tell whether it is made "
             "again as it was: add a method that returns the constructor's arguments by name"
         )
-    arguments = described(arguments)
     aliases = {policy_class: alias for alias, policy_class in model.policy_aliases.items()}
     arguments["policy"] = described(aliases.get(model.policy_class, model.policy_class))
+    arguments["policy_kwargs"] = described(policy_arguments(model.policy, model.policy_kwargs))
     if callable(model.learning_rate):  # code, but its values can be compared
         values = [float(model.lr_schedule(left)) for left in (1, 0.75, 0.5, 0.25, 0)]
         arguments["learning_rate"] = {NOT_PLAIN: values}
-    arguments["policy_kwargs"] = described(policy_arguments(model.policy, model.policy_kwargs))
     return arguments
 
 
@@ -88,7 +84,7 @@ def policy_arguments(policy: BasePolicy, given: dict[str, Any]) -> dict[str, Any
 
 
 def described(value: Any) -> Any:
-    """Returns JSON that is equal for equal arguments; what is no plain value becomes a mark."""
+    """Returns JSON that is equal for equal values; what is no plain value becomes a mark."""
     if isinstance(value, dict):
         return {str(key): described(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -101,7 +97,7 @@ def described(value: Any) -> Any:
         return value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    return {NOT_PLAIN: value.__qualname__ if isinstance(value, type) else type(value).__qualname__}
+    return {NOT_PLAIN: (value if isinstance(value, type) else type(value)).__qualname__}
 
 
 def is_plain(value: Any) -> bool:
@@ -112,12 +108,7 @@ def is_plain(value: Any) -> bool:
 
 
 def merged(saved: dict[str, Any], given: dict[str, Any], where: object) -> dict[str, Any]:
-    """Returns the arguments of a policy for saved weights: the caller's, then the saved ones.
-
-    Args:
-        saved: described ``policy_kwargs``.
-        given: the caller's, not described.
-        where: of the weights, for errors.
+    """Returns the arguments of a policy for weights of ``where``: those given, then those saved.
 
     Raises:
         ValueError: if what is given does not go with the weights; the message names both values.
@@ -130,12 +121,12 @@ def merged(saved: dict[str, Any], given: dict[str, Any], where: object) -> dict[
             raise ValueError(
                 f"item_features is where weights start, and those in {where} have: leave it out"
             )
-        if name in FIXED and name in saved and value != saved[name]:
+        if name in FIXED and name in result and value != result[name]:
             raise ValueError(
                 f"{name}={value!r}, but the weights in {where} were made with "
-                f"{name}={saved[name]!r}: leave it out, or train new weights"
+                f"{name}={result[name]!r}: leave it out, or train new weights"
             )
-        if name == "features_extractor_kwargs" and isinstance(saved.get(name), dict):
-            value = merged(saved[name], value or {}, where)
+        if name == "features_extractor_kwargs":
+            value = merged(result.get(name) or {}, value or {}, where)
         result[name] = value
     return result

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from ialp_agents.extractor import read_space
+from ialp_agents.saving.files import Tree
 
 Algorithm = TypeVar("Algorithm", bound=BaseAlgorithm)
 
@@ -20,75 +20,42 @@ class Data(Protocol):
     hash: str
 
 
-@dataclass(frozen=True)
-class Catalogue:
-    """What a policy's weights can be used for.
+def catalogue_of(model: BaseAlgorithm) -> Tree:
+    """Reads a model's spaces and environment; its networks need not be built yet.
 
-    Attributes:
-        n_items: catalogue size.
-        n_users: users named by the observations, 0 if none.
-        history_length: H, the longest session seen.
-        dataset: name of the data, None if the environment does not say.
-        hash: of the data's content, None if the environment does not say.
+    Returns:
+        ``n_items``; ``n_users`` named by the observations, 0 if none; ``history_length``; name and
+        content hash of the data as ``dataset`` and ``hash``, None if the environment has no such.
     """
-
-    n_items: int
-    n_users: int
-    history_length: int
-    dataset: str | None = None
-    hash: str | None = None
-
-    @classmethod
-    def of(cls, model: BaseAlgorithm) -> Catalogue:
-        """Reads it from a model's spaces and environment; its networks need not be built yet."""
-        history, n_users = read_space(model.observation_space)
-        sizes = (int(history.high.max()), n_users, history.shape[0])
-        env = model.env
-        if env is not None and env.has_attr("dataset"):  # a toy may have none
-            (dataset,) = env.get_attr("dataset", indices=[0])
-            if isinstance(dataset, Data):
-                return cls(*sizes, dataset=dataset.name, hash=dataset.hash)
-        return cls(*sizes)
-
-    def fits(self, other: Catalogue) -> bool:
-        """Whether the sizes are equal and, as far as both are known, the data too."""
-        mine, others = asdict(self), asdict(other)
-        return all(
-            mine[key] == others[key]
-            or (key in ("dataset", "hash") and None in (mine[key], others[key]))
-            for key in mine
-        )
+    history, n_users = read_space(model.observation_space)
+    dataset = None
+    if model.env is not None and model.env.has_attr("dataset"):
+        (dataset,) = model.env.get_attr("dataset", indices=[0])
+    return {
+        "n_items": int(history.high.max()),
+        "n_users": n_users,
+        "history_length": history.shape[0],
+        "dataset": dataset.name if isinstance(dataset, Data) else None,
+        "hash": dataset.hash if isinstance(dataset, Data) else None,
+    }
 
 
-def make(
-    cls: type[Algorithm], catalogue: dict[str, Any], where: object, **arguments: Any
-) -> Algorithm:
-    """Makes a model for saved weights; its buffer and networks only once the catalogue fits.
+def check_catalogue(saved: Tree, model: BaseAlgorithm, where: object) -> None:
+    """Raises ValueError, naming both, unless the catalogue of ``where`` is the model's."""
+    own = catalogue_of(model)
+    for name in own.keys() | saved.keys():
+        pair = (saved.get(name), own.get(name))
+        unknown = name in ("dataset", "hash") and None in pair  # one of them does not say
+        if pair[0] != pair[1] and not unknown:
+            raise ValueError(
+                f"the weights in {where} belong to {saved}, but the environment has {own}: use "
+                "the environment they were trained for, or train new ones"
+            )
 
-    Args:
-        cls: the algorithm.
-        catalogue: of the weights, as in their file.
-        where: of the weights, for errors.
-        **arguments: of the constructor.
 
-    Raises:
-        ValueError: if the weights are of another catalogue; the message names both.
-    """
-    model = cls(_init_setup_model=False, **arguments)
+def make(cls: type[Algorithm], catalogue: Tree, where: object, **arguments: Any) -> Algorithm:
+    """Makes a model for saved weights; its buffer and networks only once the catalogue fits."""
+    model = cls(_init_setup_model=False, **arguments)  # type: ignore[call-arg]  # all of SB3's do
     check_catalogue(catalogue, model, where)
     model._setup_model()
     return model
-
-
-def check_catalogue(catalogue: dict[str, Any], model: BaseAlgorithm, where: object) -> None:
-    """Raises ValueError, naming both, if the catalogue in a file is not the model's."""
-    try:
-        saved = Catalogue(**catalogue)
-    except TypeError as error:
-        raise ValueError(f"{where}: {catalogue!r} is no catalogue ({error})") from error
-    own = Catalogue.of(model)
-    if not saved.fits(own):
-        raise ValueError(
-            f"the weights in {where} belong to {saved}, but the environment has {own}: use the "
-            "environment they were trained for, or train new ones"
-        )

@@ -13,7 +13,7 @@ from ialp_agents.saving.files import DamagedFileError, Tree, from_bytes, to_byte
 from recsim_envs.files import content_hash, write_whole
 
 FORMAT = 2
-KINDS = {"format": int, "training": dict, **LEARNED}
+KINDS = {"training": dict, **LEARNED}
 KEPT_CHECKPOINTS = 2  # the second is there in case that a disk damages the first
 
 
@@ -161,11 +161,6 @@ def _read_newest(folder: Path) -> tuple[Path, Tree] | None:
         except DamagedFileError as error:
             warnings.warn(f"{error}; the checkpoint before it is used", stacklevel=2)
             continue
-        if tree["format"] != FORMAT:
-            raise ValueError(
-                f"{path} has format {tree.get('format')}, but this version reads {FORMAT}: finish "
-                "the run with the version that began it"
-            )
         return path, tree
     if paths:
         raise ValueError(
@@ -182,7 +177,7 @@ def _read(path: Path) -> Tree:
         raise DamagedFileError(
             f"{path} is damaged: its content has the hash {found}, but its name says {expected}"
         )
-    return from_bytes(content, path, KINDS)
+    return from_bytes(content, path, FORMAT, KINDS)
 
 
 def _restore(model: BaseAlgorithm, path: Path, tree: Tree) -> None:

@@ -7,6 +7,7 @@ safetensors file: the arrays are its tensors, the rest is JSON in its header.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -36,16 +37,18 @@ def to_bytes(tree: Tree) -> bytes:
     return content
 
 
-def from_bytes(content: bytes, where: object, kinds: dict[str, type]) -> Tree:
+def from_bytes(content: bytes, where: object, version: int, kinds: Mapping[str, type]) -> Tree:
     """Reads what :func:`to_bytes` made; tuples come back as lists, tensors as arrays.
 
     Args:
         content: of the file.
         where: the file's name, for errors.
-        kinds: the type of each entry that the tree must have.
+        version: which its entry ``format`` must be.
+        kinds: the type of each other entry that the tree must have.
 
     Raises:
         DamagedFileError: if it is something else.
+        ValueError: if it is of another version.
     """
     try:
         # torch wants arrays that can be written to; a copy only where the library's can't be.
@@ -53,16 +56,22 @@ def from_bytes(content: bytes, where: object, kinds: dict[str, type]) -> Tree:
         arrays = {name: np.require(array, requirements="W") for name, array in loaded}
         # The library gives the header's own entries only of files: 8 bytes of length, then JSON.
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        tree = _with_arrays(json.loads(header["__metadata__"]["tree"]), arrays)
-        for name, kind in kinds.items():
-            if not isinstance(tree[name], kind):
-                raise TypeError(f"{name} is {tree[name]!r}, not a {kind.__name__}")
-    except (SafetensorError, LookupError, TypeError, ValueError, RecursionError) as error:
+        tree: Tree = _with_arrays(json.loads(header["__metadata__"]["tree"]), arrays)
+        found = tree["format"]
+        wrong = [name for name, kind in kinds.items() if not isinstance(tree.get(name), kind)]
+    except (SafetensorError, LookupError, TypeError, ValueError, AttributeError,
+            RecursionError) as error:  # fmt: skip
         raise DamagedFileError(
-            f"{where} is not a file of this kind, or damaged ({error!r}): save it again, or get it "
-            "again from where it came"
+            f"{where} is not a file of this kind, or damaged: {error}"
         ) from error
-    return tree  # type: ignore[no-any-return]
+    if found != version:
+        raise ValueError(
+            f"{where} has format {found!r}, but this version reads {version}: use the version that "
+            "wrote it, or save it again with this one"
+        )
+    if wrong:
+        raise DamagedFileError(f"{where} is not a file of this kind: it holds no {wrong}")
+    return tree
 
 
 def _without_arrays(value: Any, where: str, arrays: dict[str, NDArray[Any]]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +10,24 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.type_aliases import GymEnv
 
 from ialp_agents.policies import SASRecPolicy
-from ialp_agents.saving.agent import check_shapes, copy_weights
+from ialp_agents.saving.agent import copy_weights
 from ialp_agents.saving.arguments import merged, policy_arguments
-from ialp_agents.saving.catalogue import Algorithm, Catalogue, make
+from ialp_agents.saving.catalogue import Algorithm, catalogue_of, make
 from ialp_agents.saving.files import Tree, from_bytes, to_bytes
 from recsim_envs.files import write_whole
 
 FORMAT = 2
 FILE = "policy.safetensors"
-KINDS = {"format": int, "catalogue": dict, "policy_kwargs": dict, "weights": dict}
+KINDS = {"catalogue": dict, "policy_kwargs": dict, "weights": dict}
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A policy that has learned.
+    """A policy's weights, its arguments that belong to them, and their catalogue, from somewhere.
 
     Attributes:
         where: it comes from, for errors.
-        tree: its catalogue, the arguments that belong to its weights, and these.
+        tree: its description.
     """
 
     where: object
@@ -35,12 +35,10 @@ class Pretrained:
 
     @classmethod
     def of(cls, model: BaseAlgorithm, policy: SASRecPolicy) -> Pretrained:
-        """Takes it from a model, whose policy it is or is part of."""
+        """Takes a policy from its model."""
         tree = {
             "format": FORMAT,
-            "algorithm": type(model).__name__,
-            "num_timesteps": model.num_timesteps,
-            "catalogue": asdict(Catalogue.of(model)),
+            "catalogue": catalogue_of(model),
             "policy_kwargs": policy_arguments(policy, {}),
             "weights": policy.state_dict(),
         }
@@ -51,8 +49,8 @@ class Pretrained:
         """Reads what :meth:`write` wrote, and nothing outside the folder.
 
         Raises:
-            FileNotFoundError: if the folder holds no pre-trained policy.
-            ValueError: if it was written by another version of this format, or by something else.
+            FileNotFoundError: if the folder holds no policy.
+            ValueError: if its file was written by another version or something else, or is a link.
         """
         file = folder / FILE
         if not file.is_file():
@@ -61,13 +59,7 @@ class Pretrained:
             )
         if file.resolve().parent != folder.resolve():
             raise ValueError(f"{file} is a link to {file.resolve()}: copy the file into the folder")
-        tree = from_bytes(file.read_bytes(), file, KINDS)
-        if tree["format"] != FORMAT:
-            raise ValueError(
-                f"{file} has format {tree['format']}, but this version reads {FORMAT}: save the "
-                "policy again with this version"
-            )
-        return cls(file, tree)
+        return cls(file, from_bytes(file.read_bytes(), file, FORMAT, KINDS))
 
     def write(self, folder: Path) -> None:
         """Replaces the folder's policy, if it has one, as a whole."""
@@ -84,6 +76,5 @@ class Pretrained:
         return make(cls, self.tree["catalogue"], self.where, policy=policy, env=env, **arguments)
 
     def give_to(self, policy: SASRecPolicy) -> None:
-        """Copies the weights; ValueError if they are of other shapes."""
-        check_shapes(policy.state_dict(), self.tree["weights"], self.where)
-        copy_weights(policy.state_dict(), self.tree["weights"])
+        """Copies the weights into a policy."""
+        copy_weights(policy.state_dict(), self.tree["weights"], self.where)

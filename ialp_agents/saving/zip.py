@@ -11,7 +11,6 @@ import io
 import zipfile
 import zlib
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +22,7 @@ from stable_baselines3.common.utils import get_system_info
 
 from ialp_agents.saving.agent import LEARNED, learned, restore_learned
 from ialp_agents.saving.arguments import NOT_PLAIN, is_plain, merged
-from ialp_agents.saving.catalogue import Catalogue, check_catalogue, make
+from ialp_agents.saving.catalogue import catalogue_of, check_catalogue, make
 from ialp_agents.saving.files import DamagedFileError, Tree, from_bytes, to_bytes
 from recsim_envs.files import write_whole
 
@@ -39,8 +38,8 @@ CALLERS = {"env", "device", "tensorboard_log", "_init_setup_model"}
 class PlainZip(BaseAlgorithm):
     """Mixed in before an SB3 algorithm: its ``save`` and ``load``, safe with strangers' files.
 
-    The zip holds what :func:`ialp_agents.saving.agent.learned` describes, and so networks,
-    optimiser and arguments, but neither replay buffer nor users nor random numbers.
+    The zip holds networks, optimiser and arguments, see :func:`ialp_agents.saving.agent.learned`,
+    but neither replay buffer nor users nor random numbers.
     """
 
     def save(
@@ -66,7 +65,7 @@ class PlainZip(BaseAlgorithm):
                 f"include={list(include)}: only plain values are saved, and those all are; leave "
                 "it out"
             )
-        tree = {"format": FORMAT, "catalogue": asdict(Catalogue.of(self)), **learned(self)}
+        tree = {"format": FORMAT, "catalogue": catalogue_of(self), **learned(self)}
         for name in tree["arguments"].keys() & set(exclude or ()):
             tree["arguments"][name] = {NOT_PLAIN: "excluded"}
         content = io.BytesIO()
@@ -121,18 +120,11 @@ class PlainZip(BaseAlgorithm):
             raise ValueError("force_reset=False: the zip holds no observations to go on from")
         if print_system_info:
             get_system_info()
-        tree = _read(path)
-        if tree["format"] != FORMAT or tree["algorithm"] != cls.__name__:
-            raise ValueError(
-                f"{path} holds a {tree['algorithm']} in format {tree['format']}, but this is "
-                f"{cls.__name__} in format {FORMAT}: use the class and the version that saved it"
-            )
-        given = {**(custom_objects or {}), **kwargs}
-        for name, own in (
-            ("observation_space", env.observation_space), ("action_space", env.action_space),
-        ):  # fmt: skip
+        tree, given = _read(path, cls), {**(custom_objects or {}), **kwargs}
+        for name in ("observation_space", "action_space"):
+            own = env.observation_space if name == "observation_space" else env.action_space
             if given.pop(name, own) != own:
-                raise ValueError(f"{name} is not the environment's, {own}: leave it out")
+                raise ValueError(f"{name} is not that of env, {own}: leave it out")
         schedule = given.pop("lr_schedule", None)
         if schedule is not None:
             given.setdefault("learning_rate", schedule)
@@ -142,25 +134,13 @@ class PlainZip(BaseAlgorithm):
         return model
 
     def set_parameters(
-        self,
-        load_path_or_dict: Any,
-        exact_match: bool = True,
-        device: torch.device | str = "auto",
+        self, load_path_or_dict: Any, exact_match: bool = True, device: torch.device | str = "auto"
     ) -> None:
-        """Takes back a zip's weights, optimiser and counters, or what SB3's ``get_parameters`` gave.
-
-        Args:
-            load_path_or_dict: what :meth:`save` wrote, which must match; or the dict.
-            exact_match: whether a dict must hold all parameters.
-            device: unused, as in SB3: they stay where the agent is.
-
-        Raises:
-            ValueError: if they are another agent's.
-        """
+        """Takes back what ``get_parameters`` returned, or what a zip has learned."""
         if isinstance(load_path_or_dict, dict):
             super().set_parameters(load_path_or_dict, exact_match, device)
             return
-        tree = _read(load_path_or_dict)
+        tree = _read(load_path_or_dict, type(self))
         check_catalogue(tree["catalogue"], self, load_path_or_dict)
         restore_learned(self, tree, load_path_or_dict)
 
@@ -169,10 +149,11 @@ def _arguments(saved: Tree, given: dict[str, Any], path: object) -> dict[str, An
     """Returns the constructor's arguments, the caller's before the file's."""
     if CALLERS & saved.keys() or not isinstance(saved.get("policy_kwargs"), dict):
         raise DamagedFileError(f"{path} holds arguments that save() does not write: {saved}")
-    arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}  # train_freq
-    arguments |= given
-    policy_kwargs = given.get("policy_kwargs") or {}
-    arguments["policy_kwargs"] = merged(saved["policy_kwargs"], policy_kwargs, path)
+    plain = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}  # train_freq
+    arguments = plain | given
+    if "policy_kwargs" in given:
+        policy_kwargs = given["policy_kwargs"] or {}
+        arguments["policy_kwargs"] = merged(saved["policy_kwargs"], policy_kwargs, path)
     missing = sorted(name for name, value in arguments.items() if not is_plain(value))
     if missing:
         raise ValueError(
@@ -182,8 +163,8 @@ def _arguments(saved: Tree, given: dict[str, Any], path: object) -> dict[str, An
     return arguments
 
 
-def _read(path: Any) -> Tree:
-    """Reads the one member of a zip."""
+def _read(path: Any, cls: type[BaseAlgorithm]) -> Tree:
+    """Reads the one member of a zip, if it is of that class."""
     file = open_path(path, "r", suffix="zip")
     try:
         with zipfile.ZipFile(file) as archive:
@@ -198,5 +179,10 @@ def _read(path: Any) -> Tree:
     finally:
         if file is not path:
             file.close()
-    kinds = {"format": int, "catalogue": dict, **LEARNED}
-    return from_bytes(content, path, kinds)
+    tree = from_bytes(content, path, FORMAT, {"catalogue": dict, **LEARNED})
+    if tree["made_on"].get("algorithm") != cls.__name__:
+        raise ValueError(
+            f"{path} holds a {tree['made_on'].get('algorithm')}, but this is {cls.__name__}: use "
+            "the class that saved it"
+        )
+    return tree
