@@ -4,10 +4,10 @@
 
 pre-trains iALP with the judge on ``split="train"`` (nobody leaves, no user's reward is seen), lets
 the agents of :func:`agents_of` learn online from the users of ``split="train"``, and plays each of
-them on ``split="test"`` before (e = 0) and after. DQN, PG and A2C stand there twice, from random and
-from the text start, and A-iALP twice, from the judge's policy and from the same start without a
-verdict: so one sees what the judge adds to a start that costs nothing. Every cell (agent x seed) is
-one JSON record; a cell whose record exists with the same settings is not computed again.
+them on ``split="test"`` before (e = 0) and after. DQN, PG and A2C stand there twice, from random
+and from the text start, and A-iALP twice, from the judge's policy and from the same start without
+a verdict: so one sees what the judge adds to a start that costs nothing. Every cell (agent x seed)
+is one JSON record; a cell whose record exists with the same settings is not computed again.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from recsim_envs.report.policies import reference_policies, reference_scorers
 from recsim_envs.sb3 import BatchedVecEnv
 
 CURVE_POINTS = 10
-LIKES_THE_LIKE: dict[str, AgentStart] = {
+BEST_START: dict[str, AgentStart] = {
     "recsim/LFM-v0": "text",
     "recsim/Industry-v0": "text",
     "recsim/Coat-v0": "random",
@@ -133,7 +133,7 @@ class Settings:
     @property
     def ialp_start(self) -> AgentStart:
         """Where the pre-training begins."""
-        return LIKES_THE_LIKE[self.env] if self.start == "best" else self.start
+        return BEST_START[self.env] if self.start == "best" else self.start
 
 
 def main(settings: Settings) -> None:
@@ -171,9 +171,7 @@ def run_cell(settings: Settings, agent: Agent | str, seed: int) -> Record:
     def compute() -> list[Record]:
         if isinstance(agent, Agent):
             return [learn_online(settings, agent, seed)]
-        return (
-            [pretrain(settings, seed)] if agent == "iALP" else play_references(settings, seed)
-        )
+        return [pretrain(settings, seed)] if agent == "iALP" else play_references(settings, seed)
 
     file = settings.folder / f"{label.replace(', ', '_').replace(' ', '-')}_seed{seed}.json"
     return record_of(file, _what_counts(settings), settings.env, settings.data, compute)

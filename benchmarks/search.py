@@ -3,9 +3,9 @@
     python -m benchmarks.search --env recsim/Industry-v0 --data my-shop
 
 Each setting of :data:`GRID` trains on users of ``split="train"`` and is played, greedily, with
-other users of the same split: the test split is not touched. The best by mean Return stands, frozen,
-in ``benchmarks.agents.SEARCHED`` and serves every data set. A cell is one JSON record and is not
-computed twice.
+other users of the same split: the test split is not touched. The best by mean Return stands,
+frozen, in ``benchmarks.agents.SEARCHED`` and serves every data set. A cell is one JSON record and
+is not computed twice.
 """
 
 from __future__ import annotations
