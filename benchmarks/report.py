@@ -42,7 +42,8 @@ def print_table(
         caption=f"[..] 95% bootstrap interval over {over}; R_avg = Return / Length; {made_by}",
     )
     for column in ("agent", "when", "Return", "Length", "R_avg", "distinct"):
-        table.add_column(column, justify="left" if column in ("agent", "when") else "right")
+        is_name = column in ("agent", "when")
+        table.add_column(column, justify="left" if is_name else "right", no_wrap=is_name)
     section = ""
     for agent in dict.fromkeys(record["agent"] for record in records):
         for when in ("e = 0", "online", "reference"):
@@ -54,7 +55,7 @@ def print_table(
                 table.add_section()
             section = when
             table.add_row(agent, when, *(_cell(cells, measure) for measure in MEASURES))
-    (console or Console(width=110)).print(table)
+    (console or Console(width=125)).print(table)
 
 
 def _cell(cells: list[Record], measure: str) -> str:

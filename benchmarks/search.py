@@ -39,7 +39,7 @@ from recsim_envs.sb3 import BatchedVecEnv
 
 GRID: dict[str, dict[str, tuple[Any, ...]]] = {
     "DQN": {
-        "learning_rate": (1e-4, 3e-4, 1e-3),
+        "learning_rate": (1e-4, 1e-3),
         "n_steps": (1, 3),
         "update_factor": (1, 2),
     },
