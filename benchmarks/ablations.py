@@ -4,9 +4,9 @@
     python -m benchmarks.ablations online --env recsim/Industry-v0 --data my-shop
 
 `pretraining` measures iALP's Return on the test split before any user is met (e = 0) against the
-number of verdicts; each variant changes what its name says in the first row, which has the losses
-of the paper alone. `online` starts from the policies of IALP's default and measures the Return of
-the sessions that the agents learn from and, after them, on the test split. Seeds are shared, so
+number of verdicts; each variant changes what its name says in the first row, which has IALP's
+defaults and the text start. `online` starts from the first row's policies and measures the Return
+of the sessions that the agents learn from and, after them, on the test split. Seeds are shared, so
 differences to the first row are paired. A cell (variant x seed) is one JSON record and is not
 computed twice.
 """
@@ -16,33 +16,35 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import tyro
-from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.vec_env import VecEnv, VecMonitor
+from stable_baselines3.common.vec_env import VecEnv
 
-from benchmarks.agents import make_ialp, make_online_agent
+from benchmarks.agents import (
+    FROM_SCRATCH,
+    AgentStart,
+    features_of,
+    make_from_policy,
+    make_from_scratch,
+    make_ialp,
+)
 from benchmarks.cells import record_of, run_all
+from benchmarks.compare import BEST_START
 from benchmarks.curve import TestCurve
-from benchmarks.records import Record, data_label
+from benchmarks.records import Record, data_label, revisions
 from benchmarks.report import plot_variants, print_variants
 from llm_oracle import LLMOracleVectorEnv
 from llm_oracle.build import build_judge
-from recsim_envs.data.text import text_features
 from recsim_envs.envs import RecommenderVectorEnv
 from recsim_envs.report.play import make_users
 from recsim_envs.sb3 import BatchedVecEnv
 
-BASE = "base"
-BASE_IALP: dict[str, Any] = {"slate_coef": 0.0}
-"""The losses of the paper alone; every variant changes one thing in this."""
-DEFAULT = "slate_coef=1 (the default: candidates not chosen teach too)"
-"""The variant that is IALP's own default; the online study starts from its policies."""
+DEFAULT = "default"
+"""The first row; the online study starts from its policies."""
 
 
 @dataclass(frozen=True)
@@ -52,61 +54,53 @@ class Pretraining:
     Attributes:
         ialp: arguments of IALP that differ from the first row.
         policy: arguments of its policy that do.
-        text: whether the item vectors start from the items' text.
+        start: where it begins; None is the environment's best.
         updates: gradient steps a verdict, relative to the settings'.
     """
 
     ialp: dict[str, Any] = field(default_factory=dict)
     policy: dict[str, Any] = field(default_factory=dict)
-    text: bool = True
+    start: AgentStart | None = None
     updates: float = 1.0
 
 
+FROM_RANDOM = {"learning_rate": 3e-3}
+"""A start that knows nothing needs larger steps, and more of them (x 4)."""
 PRETRAINING = {
-    BASE: Pretraining(),
+    DEFAULT: Pretraining(),
+    "slate_coef=1 (candidates not chosen teach too)": Pretraining({"slate_coef": 1.0}),
     'advantage="td" (Eq. 9 as printed)': Pretraining({"advantage": "td"}),
-    'advantage="q"': Pretraining({"advantage": "q"}),
     'advantage="none"': Pretraining({"advantage": "none"}),
-    "item vectors from random": Pretraining(text=False),
-    "own vectors for actor and critic": Pretraining(policy={"tie_weights": False}),
-    "random, own vectors (the paper's form)": Pretraining(
-        policy={"tie_weights": False}, text=False
-    ),
-    DEFAULT: Pretraining({"slate_coef": 1.0}),
-    'advantage="none", slate_coef=1': Pretraining({"advantage": "none", "slate_coef": 1.0}),
-    'advantage="td", slate_coef=1': Pretraining({"advantage": "td", "slate_coef": 1.0}),
     'candidates="topk"': Pretraining({"candidates": "topk"}),
-    "no target network": Pretraining({"tau": 1.0}),
-    "gamma=0": Pretraining({"gamma": 0.0}),
     "learning_rate=1e-3": Pretraining({"learning_rate": 1e-3}),
-    "learning_rate=1e-2": Pretraining({"learning_rate": 1e-2}),
-    "replay ratio x 4": Pretraining(updates=4.0),
+    "updates x 4": Pretraining(updates=4.0),
+    "mask_history=False": Pretraining(policy={"mask_history": False}),
+    "text start": Pretraining(start="text"),
+    "random start": Pretraining(FROM_RANDOM, start="random", updates=4.0),
+    "random start, slate_coef=1": Pretraining(
+        FROM_RANDOM | {"slate_coef": 1.0}, start="random", updates=4.0
+    ),
+    "random start, own vectors (the paper's form)": Pretraining(
+        FROM_RANDOM, {"tie_weights": False}, start="random", updates=4.0
+    ),
 }
 
-PRETRAINED = {"beta_init": "pretrained"}
-"""Where ap's learner starts in all variants but one."""
 ONLINE: dict[str, tuple[str, dict[str, Any]]] = {
-    'ap, beta_init="pretrained"': ("A-iALP_ap", PRETRAINED),
+    "ap": ("A-iALP_ap", {}),
     "ft": ("A-iALP_ft", {}),
-    'ap, beta_init="random"': ("A-iALP_ap", {"beta_init": "random"}),
-    "ap, alpha_initial=0.01": ("A-iALP_ap", {**PRETRAINED, "alpha_initial": 0.01}),
-    "ap, alpha_initial=0.5": ("A-iALP_ap", {**PRETRAINED, "alpha_initial": 0.5}),
-    "ap, alpha_fraction=0.25": ("A-iALP_ap", {**PRETRAINED, "alpha_fraction": 0.25}),
-    "ap, alpha_fraction=1": ("A-iALP_ap", {**PRETRAINED, "alpha_fraction": 1.0}),
-    'ap, alpha_schedule="step"': ("A-iALP_ap", {**PRETRAINED, "alpha_schedule": "step"}),
-    'ap, advantage="td" (Eqs. 13/15 as printed)': ("A-iALP_ap", {**PRETRAINED, "advantage": "td"}),
-    'ap, advantage="q"': ("A-iALP_ap", {**PRETRAINED, "advantage": "q"}),
-    'ap, advantage="none"': ("A-iALP_ap", {**PRETRAINED, "advantage": "none"}),
+    'ap, beta_init="random" (section 5.4)': ("A-iALP_ap", {"beta_init": "random"}),
+    "ap, alpha_fraction=1": ("A-iALP_ap", {"alpha_fraction": 1.0}),
+    'ap, alpha_schedule="step"': ("A-iALP_ap", {"alpha_schedule": "step"}),
+    'ap, advantage="td" (Eqs. 13/15 as printed)': ("A-iALP_ap", {"advantage": "td"}),
     'ft, advantage="td" (Eq. 13 as printed)': ("A-iALP_ft", {"advantage": "td"}),
-    'ap, exploration="epsilon"': ("A-iALP_ap", {**PRETRAINED, "exploration": "epsilon"}),
-    'ap, exploration="greedy"': ("A-iALP_ap", {**PRETRAINED, "exploration": "greedy"}),
-    "ap, learning_rate=3e-4": ("A-iALP_ap", {**PRETRAINED, "learning_rate": 3e-4}),
-    "ap, learning_rate=3e-3": ("A-iALP_ap", {**PRETRAINED, "learning_rate": 3e-3}),
+    'ap, exploration="epsilon"': ("A-iALP_ap", {"exploration": "epsilon"}),
+    'ap, exploration="greedy"': ("A-iALP_ap", {"exploration": "greedy"}),
     "LLMOnline (RQ3)": ("LLMOnline", {}),
     "A2C, categorical (RQ4)": ("A2C", {}),
     "A2C, epsilon (RQ4)": ("A2C", {"exploration": "epsilon"}),
     "A2C, greedy (RQ4)": ("A2C", {"exploration": "greedy"}),
 }
+"""The agents' names, and what differs: arguments of A-iALP, or of A2C's policy."""
 
 
 @dataclass(frozen=True)
@@ -141,8 +135,8 @@ class Settings:
     cache: Path = Path("runs/verdicts.sqlite")
     k: int = 10
     verdicts: tuple[int, ...] = (256, 512, 1024)
-    updates_per_verdict: float = 0.25
-    online_steps: int = 2_560
+    updates_per_verdict: float = 0.0625
+    online_steps: int = 1_280
     updates_per_step: float = 0.125
     users: int = 16
     sessions: int = 250
@@ -162,7 +156,8 @@ def main(settings: Settings) -> None:
     """Runs or resumes the study and reports it."""
     seeds = range(settings.seeds)
     cell: Callable[[Settings, str, int], Record] = pretraining_cell
-    variants = list(PRETRAINING)
+    best = Pretraining(start=BEST_START[settings.env])
+    variants = [name for name in PRETRAINING if PRETRAINING[name] != best]
     if settings.study == "online":
         run_all(cell, [(settings, DEFAULT, seed) for seed in seeds], settings.workers)
         cell, variants = online_cell, list(ONLINE)
@@ -175,7 +170,7 @@ def main(settings: Settings) -> None:
     dataset = make_users(settings.env, 1, data=settings.data).dataset
     title = f"{settings.env}, {data_label(dataset)}, judge {settings.judge}, {settings.study}"
     title += ", random play" if settings.stochastic else ", greedy play"
-    print_variants(rows, title)
+    print_variants(rows, title, revisions(records))
     figure = settings.folder / f"{settings.study}.png"
     plot_variants(rows, title, figure)
     print(f"records and figure in {settings.folder}")
@@ -190,14 +185,9 @@ def pretraining_cell(settings: Settings, name: str, seed: int) -> Record:
         judge = build_judge(settings.judge, users.dataset, cache=settings.cache, seed=seed)
         env = BatchedVecEnv(LLMOracleVectorEnv(users, judge, k=settings.k))
         updates = max(1, round(settings.users * settings.updates_per_verdict * variant.updates))
-        model = make_ialp(
-            env,
-            features_of(settings.env, settings.data) if variant.text else None,
-            updates,
-            seed,
-            policy=variant.policy,
-            **(BASE_IALP | variant.ialp),
-        )
+        is_text = (variant.start or BEST_START[settings.env]) == "text"
+        features = features_of(settings.env, settings.data) if is_text else None
+        model = make_ialp(env, features, updates, seed, variant.policy, **variant.ialp)
         curve = curve_of(settings, seed, settings.verdicts)
         model.learn(settings.verdicts[-1], callback=curve)
         assert model.replay_buffer is not None
@@ -217,18 +207,20 @@ def online_cell(settings: Settings, name: str, seed: int) -> Record:
     def compute() -> list[Record]:
         users = users_of(settings, settings.users, split="train")
         updates = max(1, round(settings.users * settings.updates_per_step))
-        features = features_of(settings.env, settings.data)
-        env: VecEnv
+        is_text = BEST_START[settings.env] == "text"
+        features = features_of(settings.env, settings.data) if is_text else None
+        env: VecEnv = BatchedVecEnv(users)
+        model: BaseAlgorithm
         if agent == "LLMOnline":
             judge = build_judge(settings.judge, users.dataset, cache=settings.cache, seed=seed)
             oracle = LLMOracleVectorEnv(users, judge, k=settings.k, reward="env")
-            env = VecMonitor(BatchedVecEnv(oracle))
-            # From scratch: the judge stays between agent and users instead of before them.
-            model: BaseAlgorithm = make_ialp(env, features, updates, seed)
+            # The judge stays between agent and users instead of before them.
+            model = make_ialp(BatchedVecEnv(oracle), features, updates, seed)
+        elif agent in FROM_SCRATCH:
+            model = make_from_scratch(agent, env, features, updates, seed, policy=changes)
         else:
-            env = VecMonitor(BatchedVecEnv(users))
             folder = pretrained_folder(settings, seed)
-            model = make_online_agent(agent, env, features, folder, updates, seed, **changes)
+            model = make_from_policy(agent, folder, env, updates, seed, **changes)
         points = np.linspace(0, settings.online_steps, 5)[1:].astype(int)
         curve = curve_of(settings, seed, tuple(points.tolist()))
         start = time.perf_counter()
@@ -251,12 +243,6 @@ def curve_of(settings: Settings, seed: int, steps: tuple[int, ...]) -> TestCurve
     """Makes the callback that tests at the start and after each number of steps."""
     users = users_of(settings, settings.sessions, split="test")
     return TestCurve(users, (0, *steps), seed, deterministic=not settings.stochastic)
-
-
-@cache
-def features_of(env: str, data: str) -> NDArray[np.float32]:
-    """The items' text features, computed once a process."""
-    return text_features(make_users(env, 1, data=data).dataset)
 
 
 def users_of(settings: Settings, n: int, **arguments: Any) -> RecommenderVectorEnv:

@@ -44,7 +44,7 @@ class TestCurve(BaseCallback):
 
     Attributes:
         points: dicts of ``steps`` and the sessions' mean ``reward``, ``length``, ``distinct``.
-        returns: of the sessions that ended while learning, where a VecMonitor says so.
+        returns: of the sessions that ended while learning.
         seconds: spent here.
     """
 

@@ -17,6 +17,12 @@ def data_label(dataset: Dataset) -> str:
     return f"{kind} {dataset.hash}"
 
 
+def revisions(records: list[Record]) -> str:
+    """Says of which revisions of the code some records are."""
+    found = sorted({str(record["revision"]) for record in records})
+    return f"revision {', '.join(found)}"
+
+
 def row_of(
     agent: str,
     seed: int,

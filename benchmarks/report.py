@@ -21,7 +21,9 @@ DRAWN = ("popularity", "best fixed list", "nearest text, whole history", "iALP")
 MEASURES = ("reward", "length", "average_reward", "distinct")
 
 
-def print_table(records: list[Record], title: str, console: Console | None = None) -> None:
+def print_table(
+    records: list[Record], title: str, made_by: str, console: Console | None = None
+) -> None:
     """Prints Return, Length and R_avg of every agent, before and after learning online.
 
     With several seeds the interval is a 95% bootstrap over the seeds' means; with one seed it is
@@ -30,15 +32,18 @@ def print_table(records: list[Record], title: str, console: Console | None = Non
     Args:
         records: of all cells.
         title: above the table.
+        made_by: below it, the revision.
         console: where to; default standard output.
     """
     n_seeds = len({record["seed"] for record in records})
     over = f"{n_seeds} seeds" if n_seeds > 1 else "the sessions of 1 seed"
     table = Table(
-        title=title, caption=f"[..] 95% bootstrap interval over {over}; R_avg = Return / Length"
+        title=title,
+        caption=f"[..] 95% bootstrap interval over {over}; R_avg = Return / Length; {made_by}",
     )
     for column in ("agent", "when", "Return", "Length", "R_avg", "distinct"):
-        table.add_column(column, justify="left" if column in ("agent", "when") else "right")
+        is_name = column in ("agent", "when")
+        table.add_column(column, justify="left" if is_name else "right", no_wrap=is_name)
     section = ""
     for agent in dict.fromkeys(record["agent"] for record in records):
         for when in ("e = 0", "online", "reference"):
@@ -50,7 +55,7 @@ def print_table(records: list[Record], title: str, console: Console | None = Non
                 table.add_section()
             section = when
             table.add_row(agent, when, *(_cell(cells, measure) for measure in MEASURES))
-    (console or Console(width=110)).print(table)
+    (console or Console(width=125)).print(table)
 
 
 def _cell(cells: list[Record], measure: str) -> str:
@@ -89,7 +94,9 @@ def plot_curves(records: list[Record], title: str, file: Path) -> None:
     plt.close(figure)
 
 
-def print_variants(rows: list[Record], title: str, console: Console | None = None) -> None:
+def print_variants(
+    rows: list[Record], title: str, made_by: str, console: Console | None = None
+) -> None:
     """Prints a study: each variant's test Return along its curve, and its distance to the first.
 
     Args:
@@ -97,14 +104,15 @@ def print_variants(rows: list[Record], title: str, console: Console | None = Non
             Where they are there: ``picked``, the share of verdicts that named an item;
             ``while_learning``, the Return of the sessions learned from; ``learning_s``, seconds.
         title: above the table.
+        made_by: below it, the revision.
         console: where to; default standard output.
     """
-    steps = [int(point["steps"]) for point in rows[0]["curve"]][1:]
+    steps = [int(point["steps"]) for point in rows[0]["curve"]]
     n_seeds = len({row["seed"] for row in rows})
     table = Table(
         title=title,
         caption=f"test Return, mean of {n_seeds} seeds; [..] 95% bootstrap interval over seeds; "
-        "difference to the first row: paired by seed",
+        f"difference to the first row: paired by seed; {made_by}",
     )
     table.add_column("variant")
     more = {"picked": 2, "while_learning": 1, "learning_s": 0}  # and how many digits
@@ -115,7 +123,7 @@ def print_variants(rows: list[Record], title: str, console: Console | None = Non
     for variant in dict.fromkeys(row["variant"] for row in rows):
         runs = {row["seed"]: row for row in rows if row["variant"] == variant}
         base = {row["seed"]: row for row in rows if row["variant"] == first}
-        returns = np.array([[p["reward"] for p in run["curve"][1:]] for run in runs.values()])
+        returns = np.array([[p["reward"] for p in run["curve"]] for run in runs.values()])
         last = {seed: run["curve"][-1]["reward"] for seed, run in runs.items()}
         gaps = [value - base[seed]["curve"][-1]["reward"] for seed, value in last.items()]
         low, high = interval(list(last.values()))

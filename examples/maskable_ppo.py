@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from sb3_contrib import MaskablePPO
 from sb3_contrib.common.maskable.evaluation import evaluate_policy
-from stable_baselines3.common.vec_env import VecMonitor
 
 import recsim_envs  # noqa: F401  registers the environments
 from ialp_agents import SASRecExtractor
@@ -37,7 +36,7 @@ def play(model: MaskablePPO, users: BatchedVecEnv, sessions: int = 200) -> tuple
             distinct.append(loop["info"]["distinct"])
 
     returns, lengths = evaluate_policy(
-        model, VecMonitor(users), sessions, callback=watch, return_episode_rewards=True
+        model, users, sessions, callback=watch, return_episode_rewards=True
     )
     return float(np.mean(returns)), float(np.mean(lengths)), float(np.mean(distinct))
 

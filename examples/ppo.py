@@ -15,7 +15,6 @@ from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-from stable_baselines3.common.vec_env import VecMonitor
 from torch import Tensor, nn
 
 import recsim_envs  # noqa: F401  registers the environments
@@ -71,7 +70,7 @@ def main(steps: int = 50_000, n_users: int = 64, seed: int = 0) -> dict[str, tup
         seed=seed,
         device="cpu",
     )
-    test = VecMonitor(BatchedVecEnv(gym.make_vec(ENV_ID, num_envs=n_users, split="test")))
+    test = BatchedVecEnv(gym.make_vec(ENV_ID, num_envs=n_users, split="test"))
     print(test.get_attr("dataset")[0])
     results = {}
     for moment in ("before", "after"):

@@ -14,6 +14,7 @@ from ialp_agents.mixture import MixturePolicy
 from ialp_agents.pg import PG
 from ialp_agents.policies import SASRecPolicy
 from ialp_agents.q_policy import SASRecQPolicy
+from ialp_agents.recommender import Recommender
 from ialp_agents.saving.checkpoint import Checkpoints, resume
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "DictItemReplayBuffer",
     "ItemReplayBuffer",
     "MixturePolicy",
+    "Recommender",
     "SASRecActorCriticPolicy",
     "SASRecExtractor",
     "SASRecPolicy",

@@ -45,6 +45,18 @@ class SASRecActorCriticPolicy(ActorCriticPolicy):
     Raises:
         ValueError: for an unknown ``exploration``, or if a space is not as above, or the two
             disagree on the number of items.
+
+    Example:
+        >>> import gymnasium as gym
+        >>> import recsim_envs
+        >>> from ialp_agents import SASRecActorCriticPolicy
+        >>> from recsim_envs.sb3 import BatchedVecEnv
+        >>> from stable_baselines3 import A2C
+        >>> users = BatchedVecEnv(gym.make_vec("recsim/Coat-v0", num_envs=4))
+        >>> agent = A2C(SASRecActorCriticPolicy, users).learn(160)
+        >>> items, _ = agent.predict(users.reset())
+        >>> items.shape
+        (4,)
     """
 
     features_extractor: SASRecExtractor

@@ -43,8 +43,25 @@ class AIALP(IALP):
 
     The other arguments are those of :class:`IALP`.
 
+    Alpha never falls. Its schedule spans the steps asked of one call of ``learn``, so it is that of
+    the first call that gets it to 1: with ``learn(1000)`` in a loop, the first 1000 steps. To
+    spread it over more, ask for all of them in one call, and use callbacks for what happens in
+    between.
+
     Raises:
         ValueError: for alphas out of range, an unknown schedule, and as :class:`IALP`.
+
+    Example:
+        >>> import gymnasium as gym
+        >>> import recsim_envs
+        >>> from ialp_agents import AIALP, IALP
+        >>> from recsim_envs.sb3 import BatchedVecEnv
+        >>> users = BatchedVecEnv(gym.make_vec("recsim/Coat-v0", num_envs=4))
+        >>> IALP("SASRecPolicy", users).save_pretrained("ialp")  # after it has learned, see there
+        >>> agent = AIALP.from_pretrained("ialp", users, scheme="ap").learn(80)
+        >>> items, _ = agent.predict(users.reset())
+        >>> float(agent.policy.alpha)  # the learning policy's share
+        1.0
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -44,8 +44,9 @@ class SASRecExtractor(BaseFeaturesExtractor):
 
     Raises:
         ValueError: if the space is not one of the two forms, or ``item_features`` has another
-            number of rows than the catalogue; in ``forward``, for histories that are not padded on
-            the left.
+            number of rows than the catalogue; in ``forward``, for histories that hold no item ids
+            (``VecNormalize`` scales them without a word in the space), or are not padded on the
+            left (``VecFrameStack``).
     """
 
     def __init__(
@@ -95,13 +96,11 @@ class SASRecExtractor(BaseFeaturesExtractor):
             (B, d) features.
         """
         history = observations["history"] if isinstance(observations, dict) else observations
+        is_no_id = (history < 0) | (history > self.n_items) | (history != history.floor())  # (B, H)
         is_padding = history == self.n_items  # (B, H)
-        if (is_padding[:, 1:] & ~is_padding[:, :-1]).any():
-            raise ValueError(
-                f"a history holds padding ({self.n_items}) to the right of an item: pad on the "
-                "left, newest item last, and leave out VecFrameStack (a history is no image: it "
-                "holds the whole session already)"
-            )
+        is_misplaced = is_padding[:, 1:] & ~is_padding[:, :-1]
+        if is_no_id.any() | is_misplaced.any():  # one read of a GPU's memory, not two
+            self._refuse(history[is_no_id])
         encoded: Tensor = self.sasrec.encode(history)  # (B, d)
         if self.user_embedding is None:
             return encoded
@@ -109,6 +108,19 @@ class SASRecExtractor(BaseFeaturesExtractor):
         user = observations["user"].argmax(dim=-1).reshape(-1)  # (B,)
         embedded: Tensor = self.user_embedding(user)  # (B, d)
         return encoded + embedded
+
+    def _refuse(self, no_ids: Tensor) -> NoReturn:
+        if len(no_ids):
+            raise ValueError(
+                f"a history holds {no_ids[0]:.4g}, which is no item id: ids are whole numbers "
+                f"0..{self.n_items - 1} ({self.n_items} as padding); with VecNormalize set "
+                "norm_obs=False"
+            )
+        raise ValueError(
+            f"a history holds padding ({self.n_items}) to the right of an item: pad on the "
+            "left, newest item last, and leave out VecFrameStack (a history is no image: it "
+            "holds the session's latest items already)"
+        )
 
     def _start_from(self, item_features: NDArray[np.floating]) -> None:
         if item_features.ndim != 2 or len(item_features) != self.n_items:
@@ -125,7 +137,7 @@ class SASRecExtractor(BaseFeaturesExtractor):
         with torch.no_grad():
             # The random start has rows of length about 1, so these replace it like for like; what
             # remains of it tells apart items whose features are equal.
-            self.item_vectors.mul_(0.1).add_(F.normalize(padded, dim=1))
+            self.item_vectors.mul_(0.01).add_(F.normalize(padded, dim=1))
         self.sasrec.silence()
 
 

@@ -21,10 +21,13 @@ from stable_baselines3.common.utils import polyak_update
 from torch import Tensor
 
 from ialp_agents.buffers import DictItemReplayBuffer, ItemReplayBuffer
+from ialp_agents.logs import record_sessions
 from ialp_agents.policies import Evaluation, SASRecPolicy
+from ialp_agents.recommender import Recommender
 from ialp_agents.saving.pretrained import Pretrained
 from ialp_agents.saving.zip import PlainZip
 from ialp_agents.spaces import Exploration, item_space
+from ialp_agents.wrappers import check_wrappers
 from recsim_envs.checks import check_choice
 
 SelfIALP = TypeVar("SelfIALP", bound="IALP")
@@ -50,9 +53,10 @@ class IALP(PlainZip, OffPolicyAlgorithm):
     Args:
         policy: ``"SASRecPolicy"`` or a subclass of it.
         env: an environment of item sessions, see :class:`SASRecPolicy` for the two spaces.
-        learning_rate: of Adam, for encoder, actor and critic (not given).
+        learning_rate: of Adam, for encoder, actor and critic (not given; for a start from item
+            features, which larger steps forget: from a random start 3e-3 learns more).
         buffer_size: transitions kept (not given).
-        learning_starts: steps with uniformly random items before learning (not given; SB3's).
+        learning_starts: steps with uniformly random items before learning (not given).
         batch_size: transitions a gradient step (not given; SB3's).
         tau: share of the learned weights that moves into the target network each time (not given;
             1 makes hard updates).
@@ -72,8 +76,8 @@ class IALP(PlainZip, OffPolicyAlgorithm):
         critic_coef: factor of the critic's loss in the sum of both (not given; they share the
             encoder).
         slate_coef: factor of a loss that learns from the candidates not chosen too: minus the
-            logarithm of the item's chance *within its slate*. The paper's form is 0; 1 was better
-            on LFM and Industry, see ``docs/agents.md``. Slates only.
+            logarithm of the item's chance *within its slate*. The paper's form is 0; 1 helps a
+            random start and harms one from item texts, see ``docs/agents.md``. Slates only.
         candidates: how a slate is proposed while collecting: ``"sample"`` draws k items without
             replacement, ``"topk"`` takes the k most probable (not given). Slates only.
         exploration: how an item is chosen while collecting: ``"categorical"`` draws it,
@@ -90,7 +94,22 @@ class IALP(PlainZip, OffPolicyAlgorithm):
         _init_setup_model: whether to build the networks now.
 
     Raises:
-        ValueError: for an unknown choice, or an environment that is not one of item sessions.
+        ValueError: for an unknown choice, or an environment that is not one of item sessions, such
+            as one in ``VecNormalize(norm_obs=True)`` or ``VecFrameStack``.
+
+    Example:
+        >>> import gymnasium as gym
+        >>> import recsim_envs
+        >>> from ialp_agents import IALP
+        >>> from llm_oracle import LLMOracleVectorEnv, PopularityJudge
+        >>> from recsim_envs.sb3 import BatchedVecEnv
+        >>> users = gym.make_vec("recsim/Coat-v0", num_envs=4, leaves=False)
+        >>> judge = PopularityJudge(users.dataset)
+        >>> ialp = IALP("SASRecPolicy", BatchedVecEnv(LLMOracleVectorEnv(users, judge, k=5)))
+        >>> _ = ialp.learn(160)  # 160 verdicts
+        >>> items, _ = ialp.recommender.predict(BatchedVecEnv(users).reset())
+        >>> items.shape  # one item for each of the users
+        (4,)
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"SASRecPolicy": SASRecPolicy}
@@ -101,9 +120,9 @@ class IALP(PlainZip, OffPolicyAlgorithm):
         self,
         policy: str | type[BasePolicy],
         env: GymEnv | str,
-        learning_rate: float | Schedule = 3e-3,
+        learning_rate: float | Schedule = 1e-4,
         buffer_size: int = 100_000,
-        learning_starts: int = 100,
+        learning_starts: int = 0,
         batch_size: int = 256,
         tau: float = 0.005,
         gamma: float = 0.9,
@@ -114,7 +133,7 @@ class IALP(PlainZip, OffPolicyAlgorithm):
         target_update_interval: int = 1,
         advantage: Advantage = "q_centred",
         critic_coef: float = 1.0,
-        slate_coef: float = 1.0,
+        slate_coef: float = 0.0,
         candidates: Candidates = "sample",
         exploration: Exploration = "categorical",
         epsilon: float = 0.1,
@@ -167,6 +186,7 @@ class IALP(PlainZip, OffPolicyAlgorithm):
             self._setup_model()
 
     def _setup_model(self) -> None:
+        check_wrappers(self.env)
         item_space(self.action_space)  # refuses other spaces before SB3's buffer stumbles over them
         if self.replay_buffer_class is None:
             has_dict = isinstance(self.observation_space, spaces.Dict)
@@ -175,6 +195,26 @@ class IALP(PlainZip, OffPolicyAlgorithm):
         self.policy_target = deepcopy(self.policy)
         self.policy_target.requires_grad_(False)
         self.policy_target.set_training_mode(False)
+
+    @property
+    def recommender(self) -> Recommender:
+        """The policy of single items, for users: the agent's own networks, as they are learned.
+
+        An agent of slates pre-trains with a judge; its users see one item at a time::
+
+            evaluate_policy(ialp.recommender, users)
+        """
+        return Recommender(self.policy)
+
+    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
+        """As SB3's; refuses the wrappers that the constructor refuses."""
+        check_wrappers(env)
+        super().set_env(env, force_reset)
+
+    def dump_logs(self) -> None:
+        """As SB3's, with ``rollout/R_avg`` and ``rollout/distinct`` of the same sessions."""
+        record_sessions(self.logger, self.ep_info_buffer)
+        super().dump_logs()
 
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
         """Does ``gradient_steps`` updates of actor, critic and target network."""

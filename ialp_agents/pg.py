@@ -14,7 +14,9 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from stable_baselines3.common.utils import obs_as_tensor
 
 from ialp_agents.actor_critic import SASRecActorCriticPolicy
+from ialp_agents.logs import record_sessions
 from ialp_agents.saving.zip import PlainZip
+from ialp_agents.wrappers import check_wrappers
 from recsim_envs.state import State
 
 SelfPG = TypeVar("SelfPG", bound="PG")
@@ -68,6 +70,18 @@ class PG(PlainZip, OnPolicyAlgorithm):
 
     Raises:
         AssertionError: if the action space is not ``Discrete``.
+        ValueError: if the environment is not one of item sessions, or is in
+            ``VecNormalize(norm_obs=True)`` or ``VecFrameStack``.
+
+    Example:
+        >>> import gymnasium as gym
+        >>> import recsim_envs
+        >>> from ialp_agents import PG
+        >>> from recsim_envs.sb3 import BatchedVecEnv
+        >>> from stable_baselines3.common.evaluation import evaluate_policy
+        >>> users = BatchedVecEnv(gym.make_vec("recsim/Coat-v0", num_envs=4))
+        >>> agent = PG("SASRecPolicy", users, n_steps=8).learn(160)
+        >>> return_, deviation = evaluate_policy(agent, users, n_eval_episodes=8)
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
@@ -121,10 +135,21 @@ class PG(PlainZip, OnPolicyAlgorithm):
             self._setup_model()
 
     def _setup_model(self) -> None:
+        check_wrappers(self.env)
         super()._setup_model()
         # SB3 adds the last state's value at a session's length cap: zero, as PG has no critic.
         for parameter in self.policy.value_net.parameters():
             parameter.requires_grad_(False).zero_()
+
+    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
+        """As SB3's; refuses the wrappers that the constructor refuses."""
+        check_wrappers(env)
+        super().set_env(env, force_reset)
+
+    def dump_logs(self, iteration: int = 0) -> None:
+        """As SB3's, with ``rollout/R_avg`` and ``rollout/distinct`` of the same sessions."""
+        record_sessions(self.logger, self.ep_info_buffer)
+        super().dump_logs(iteration)
 
     def train(self) -> None:
         """Updates the policy once, with all steps whose session has ended."""

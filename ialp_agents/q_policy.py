@@ -83,6 +83,18 @@ class SASRecQPolicy(DQNPolicy):
 
     Raises:
         ValueError: if a space is not as above, or the two disagree on the number of items.
+
+    Example:
+        >>> import gymnasium as gym
+        >>> import recsim_envs
+        >>> from ialp_agents import SASRecQPolicy
+        >>> from recsim_envs.sb3 import BatchedVecEnv
+        >>> from stable_baselines3 import DQN
+        >>> users = BatchedVecEnv(gym.make_vec("recsim/Coat-v0", num_envs=4))
+        >>> agent = DQN(SASRecQPolicy, users, learning_starts=80).learn(160)
+        >>> items, _ = agent.predict(users.reset())
+        >>> items.shape
+        (4,)
     """
 
     def __init__(

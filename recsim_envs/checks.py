@@ -15,7 +15,20 @@ def check_choice(argument: str, value: str, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{argument}={value!r} is unknown: use one of {choices}")
 
 
-def as_ids(argument: str, values: Any, shape: tuple[int, ...], limit: int | IntArray) -> IntArray:
+ONE_ITEM = (
+    "; this looks like a slate, but users are shown one item: ask a policy of single items (for an "
+    "agent of slates that is model.recommender), or let a judge choose (LLMOracleVectorEnv)"
+)
+"""What an environment of users adds where an action has a dimension too many."""
+
+
+def as_ids(
+    argument: str,
+    values: Any,
+    shape: tuple[int, ...],
+    limit: int | IntArray,
+    if_several: str = "",
+) -> IntArray:
     """Returns ``values`` as integers, having refused all that are not whole numbers in range.
 
     Args:
@@ -23,6 +36,7 @@ def as_ids(argument: str, values: Any, shape: tuple[int, ...], limit: int | IntA
         values: one number or an array of them.
         shape: the only one that is accepted; () for one number.
         limit: ids are ``0..limit - 1``; or each place's own limit, of that shape.
+        if_several: added to the message where each place of ``shape`` holds several ids.
 
     Raises:
         ValueError: for another shape, a float, a boolean, a string, or an id out of range.
@@ -41,7 +55,9 @@ def as_ids(argument: str, values: Any, shape: tuple[int, ...], limit: int | IntA
         )
     if ids.shape != shape:
         wanted = "one number" if shape == () else f"shape {shape}"
-        raise ValueError(f"{argument}={values!r} has shape {ids.shape}: give {wanted}")
+        has_several = ids.ndim > 0 and ids.shape[:-1] == shape and ids.shape[-1] > 1
+        advice = if_several if has_several else ""
+        raise ValueError(f"{argument}={values!r} has shape {ids.shape}: give {wanted}{advice}")
     outside = (ids < 0) | (ids >= limit)
     if outside.any():
         bad, most = ids[outside][0], np.broadcast_to(limit, shape)[outside][0] - 1

@@ -12,7 +12,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from recsim_envs.arrays import BoolArray
-from recsim_envs.checks import as_ids
+from recsim_envs.checks import ONE_ITEM, as_ids
 from recsim_envs.data.dataset import Dataset
 from recsim_envs.state import State, check_settings
 from recsim_envs.users.simulator import Observation, Simulator, Start, Terms
@@ -108,7 +108,7 @@ class RecommenderVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
                 f"{len(rows)} of {self.num_envs} users have no session, the first is user "
                 f"{rows[0]}: call reset()"
             )
-        items = as_ids("actions", actions, (self.num_envs,), self.dataset.n_items)
+        items = as_ids("actions", actions, (self.num_envs,), self.dataset.n_items, ONE_ITEM)
         kept = self._replace_pending()
         reward, terminated, truncated, terms = self.simulator.step(items, self.np_random)
         if self._pending.any():
@@ -232,7 +232,7 @@ class RecommenderEnv(gym.Env[Any, np.int64]):
         """
         if self._over:
             raise gym.error.ResetNeeded("the session is over: call reset() for a new user")
-        item = as_ids("action", action, (), self.dataset.n_items)
+        item = as_ids("action", action, (), self.dataset.n_items, ONE_ITEM)
         reward, terminated, truncated, terms = self.simulator.step(item[None], self.np_random)
         self._over = bool(terminated[0] or truncated[0])
         info = _scalars(terms)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,10 +11,11 @@ import numpy as np
 from gymnasium.spaces import MultiDiscrete
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorWrapper
 from numpy.typing import NDArray
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
-from recsim_envs.checks import as_ids
+from recsim_envs.checks import ONE_ITEM, as_ids
 from recsim_envs.state import State, get_state, set_state
 
 
@@ -23,6 +25,11 @@ class BatchedVecEnv(VecEnv):
     Each user's info dict holds the vector environment's named terms for that user, as Python
     scalars; at the end of a session those of its last step, and SB3's ``terminal_observation`` and
     ``TimeLimit.truncated``. ``reset_infos`` holds what the last :meth:`reset` said.
+
+    It counts as SB3's ``Monitor`` does: at the end of a session ``episode`` holds its Return ``r``,
+    its Length ``l``, the seconds ``t`` since this object was made and, where the infos have it,
+    ``distinct``. So SB3's logs show them, ``evaluate_policy`` reads them, and a ``VecMonitor`` is
+    only needed for what else it does, such as its file (SB3 then warns that it counts anew).
 
     Args:
         env: a vector environment with ``AutoresetMode.SAME_STEP``: recsim's, Gymnasium's
@@ -41,6 +48,10 @@ class BatchedVecEnv(VecEnv):
             )
         self.env = env
         self._own_options = False
+        self._started = time.time()
+        # Of the sessions under way; float32, as VecMonitor adds the rewards up.
+        self._returns = np.zeros(env.num_envs, dtype=np.float32)  # (N,)
+        self._lengths = np.zeros(env.num_envs, dtype=np.int64)  # (N,)
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
 
     def set_options(self, options: list[dict[str, Any]] | dict[str, Any] | None = None) -> None:
@@ -72,6 +83,7 @@ class BatchedVecEnv(VecEnv):
         self._reset_seeds()
         self._reset_options()
         self._own_options = False
+        self._returns[:], self._lengths[:] = 0, 0
         return observations
 
     def step_async(self, actions: NDArray[Any]) -> None:
@@ -83,30 +95,42 @@ class BatchedVecEnv(VecEnv):
         """
         space = self.env.action_space
         if isinstance(space, MultiDiscrete):
-            actions = as_ids("actions", actions, space.shape, space.nvec)
+            takes_one = space.shape == (self.num_envs,)
+            advice = ONE_ITEM if takes_one else ""
+            actions = as_ids("actions", actions, space.shape, space.nvec, advice)
         self._actions = actions
 
     def step_wait(self) -> VecEnvStepReturn:
         """Steps all users."""
-        observations, rewards, terminated, truncated, infos = self.env.step(self._actions)
+        observations, paid, terminated, truncated, infos = self.env.step(self._actions)
+        rewards = np.asarray(paid, dtype=np.float32)
+        self._returns += rewards
+        self._lengths += 1
         done = terminated | truncated
         per_user = _per_user(infos, self.num_envs)
         if done.any():
             # Beside them, infos may hold those of the next session's reset, as Gymnasium's do.
             last = _per_user(infos.get("final_info", {}), self.num_envs)
-            for i in np.flatnonzero(done):
+            for i in np.flatnonzero(done).tolist():
                 per_user[i].update(last[i])
                 per_user[i]["terminal_observation"] = infos["final_obs"][i]
                 per_user[i]["TimeLimit.truncated"] = bool(truncated[i] and not terminated[i])
-        return observations, np.asarray(rewards, dtype=np.float32), done, per_user
+                per_user[i]["episode"] = self._episode(i, per_user[i])
+            self._returns[done], self._lengths[done] = 0, 0
+        return observations, rewards, done, per_user
 
     def get_state(self) -> State:
-        """The vector environment's state, see :mod:`recsim_envs.state`."""
-        return get_state(self.env)
+        """The vector environment's state and the running sums, see :mod:`recsim_envs.state`."""
+        return {
+            "returns": self._returns.copy(),
+            "lengths": self._lengths.copy(),
+            "env": get_state(self.env),
+        }
 
     def set_state(self, state: State) -> None:
         """Continues where the environment was that returned ``state``; a step must not be open."""
-        set_state(self.env, state)
+        set_state(self.env, state["env"])
+        self._returns[:], self._lengths[:] = state["returns"], state["lengths"]
 
     def close(self) -> None:
         """Closes the vector environment."""
@@ -145,13 +169,27 @@ class BatchedVecEnv(VecEnv):
     def env_is_wrapped(
         self, wrapper_class: type[gym.Wrapper[Any, Any, Any, Any]], indices: VecEnvIndices = None
     ) -> list[bool]:
-        """False: of wrappers around a single user nothing is known here."""
-        return [False for _ in self._get_indices(indices)]
+        """True for SB3's ``Monitor``, as whose it counts; nothing is known of others around a user.
+
+        SB3 asks before it reads Return and Length from ``episode``.
+        """
+        return [wrapper_class is Monitor for _ in self._get_indices(indices)]
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Seeds the generator that all users share, from the next reset on."""
         self._seeds = [seed] * self.num_envs
         return self._seeds
+
+    def _episode(self, i: int, info: dict[str, Any]) -> dict[str, Any]:
+        """What SB3's monitors say of a session that has ended, and ``distinct``."""
+        episode = {
+            "r": float(self._returns[i]),
+            "l": int(self._lengths[i]),
+            "t": round(time.time() - self._started, 6),
+        }
+        if "distinct" in info:
+            episode["distinct"] = info["distinct"]
+        return episode
 
     def _owner(self, name: str) -> gym.vector.VectorEnv[Any, Any, Any]:
         """The outermost layer that has the attribute: vector wrappers forward none."""

@@ -39,7 +39,7 @@ def output(tmp_path_factory):
 def test_every_variant_runs_and_is_what_it_says(output, monkeypatch, study, name):
     agents = []
     cell = getattr(ablations, f"{study}_cell")
-    for make in ("make_ialp", "make_online_agent"):
+    for make in ("make_ialp", "make_from_scratch", "make_from_policy"):
         original = getattr(ablations, make)
 
         def keep(*args, original=original, **kwargs):
@@ -54,7 +54,14 @@ def test_every_variant_runs_and_is_what_it_says(output, monkeypatch, study, name
     if study == "online" and name.startswith(("ap", "ft")):
         changes = {k: v for k, v in ablations.ONLINE[name][1].items() if k != "beta_init"}
     for argument, value in changes.items():
-        assert getattr(agents[0], argument) == value
+        assert getattr(agents[-1], argument) == value
+    if study == "pretraining":
+        variant = ablations.PRETRAINING[name]
+        policy, encoder = agents[-1].policy, agents[-1].policy.features_extractor
+        for argument, value in variant.policy.items():
+            assert getattr(policy, argument) == value
+        # Coat's own start is the random one.
+        assert encoder.starts_from_features == (variant.start == "text")
 
 
 def test_study_reports_paired_differences_and_resumes(tmp_path, capsys, monkeypatch):
@@ -62,6 +69,7 @@ def test_study_reports_paired_differences_and_resumes(tmp_path, capsys, monkeypa
     ablations.main(settings)
     table = capsys.readouterr().out
     assert "REPLICA" in table and "Eq. 9 as printed" in table and "topk" not in table
+    assert json.loads(next(settings.folder.rglob("*.json")).read_text())["revision"] in table
     files = sorted((settings.folder / "pretraining").glob("*.json"))
     assert len(files) == 4
     before = [file.stat().st_mtime_ns for file in files]
@@ -86,5 +94,5 @@ def test_differences_are_paired_by_seed(capsys):
 
     rows = [row("default", seed, 10.0 * seed) for seed in range(3)]
     rows += [row("other", seed, 10.0 * seed + 2) for seed in range(3)]
-    print_variants(rows, "title")
+    print_variants(rows, "title", "revision x")
     assert "+2.0 [+2.0, +2.0]" in capsys.readouterr().out

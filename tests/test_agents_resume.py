@@ -46,7 +46,7 @@ def fingerprint(model: Any) -> dict[str, str]:
         "action_space": model.action_space.np_random.bit_generator.state,
         "progress": model._current_progress_remaining,
         "counts": (model.num_timesteps, model._n_updates, model._episode_num),
-        "episodes": [(info["r"], info["l"]) for info in model.ep_info_buffer],
+        "episodes": [(info["r"], info["l"], info.get("distinct")) for info in model.ep_info_buffer],
         "optimizer": model.policy.optimizer.state_dict(),
         "policy": model.policy.state_dict(),
         "agent": getattr(model, "_kept", None),
@@ -75,11 +75,9 @@ def plain(value: Any) -> bytes:
     return repr(value).encode()
 
 
-def coat_judge() -> VecMonitor:
+def coat_judge() -> BatchedVecEnv:
     users = gym.make_vec("recsim/Coat-v0", num_envs=4)
-    return VecMonitor(
-        BatchedVecEnv(LLMOracleVectorEnv(users, PopularityJudge(users.unwrapped.dataset), k=3))
-    )
+    return BatchedVecEnv(LLMOracleVectorEnv(users, PopularityJudge(users.unwrapped.dataset), k=3))
 
 
 def falling(progress: float) -> float:
@@ -109,6 +107,7 @@ AGENTS: dict[str, Any] = {
     "ialp, slates": lambda _: IALP("SASRecPolicy", vectorized(Clusters, n=4, k=4), **QUICK),
     "ialp, users": lambda _: IALP("SASRecPolicy", vectorized(Tastes, n=4, k=4), **QUICK),
     "ialp, a judge over Coat": lambda _: IALP("SASRecPolicy", coat_judge(), **QUICK),
+    "ialp, a VecMonitor": lambda _: IALP("SASRecPolicy", VecMonitor(coat_judge()), **QUICK),
     "ialp, a full buffer": lambda _: IALP(
         "SASRecPolicy", vectorized(Clusters, n=4), buffer_size=48, **QUICK
     ),
@@ -167,6 +166,7 @@ def broken(make: Any, folder: Path, *stops: int, every: int = 12) -> Any:
     return model
 
 
+@pytest.mark.filterwarnings("ignore:The environment is already wrapped with a `Monitor`")
 @pytest.mark.parametrize("agent", AGENTS)
 def test_the_end_is_the_unbroken_runs(agent: str, pretrained: Any, tmp_path: Path) -> None:
     def make() -> Any:

@@ -22,32 +22,34 @@ SMALL = compare.Settings(
 )
 
 
-@pytest.mark.parametrize(("env", "workers"), [("recsim/Coat-v0", 2), ("recsim/Industry-v0", 1)])
-def test_comparison_reports_every_agent_and_resumes(tmp_path, capsys, monkeypatch, env, workers):
+@pytest.mark.parametrize(
+    ("env", "start", "workers"),
+    [("recsim/Coat-v0", "random", 2), ("recsim/Industry-v0", "text", 1)],
+)
+def test_comparison_reports_every_agent_and_resumes(
+    tmp_path, capsys, monkeypatch, env, start, workers
+):
     settings = replace(SMALL, env=env, workers=workers, output=tmp_path)
     compare.main(settings)
     table = capsys.readouterr().out
-    for word in (
-        "DQN",
-        "PG",
-        "A2C",
-        "iALP",
-        "A-iALP_ft",
-        "A-iALP_ap",
-        "random",
-        "popularity",
-        "best fixed",
-    ):
+    agents = [agent.label for agent in compare.agents_of(start)]
+    assert len(agents) == {"random": 7, "text": 10}[start]
+    for word in (*agents, "iALP", "random", "popularity", "best fixed"):
         assert word in table
     assert "REPLICA" in table
     assert (settings.folder / "curves.png").stat().st_size > 10_000
     records = {file.name: json.loads(file.read_text()) for file in settings.folder.glob("*.json")}
-    assert len(records) == 7
+    assert len(records) == len(agents) + 2
     for record in records.values():
         assert record["data_hash"] and all(record["reward_hashes"])
         assert record["versions"]["torch"] and record["revision"]
+    trained, untaught, ialp = (
+        records[f"{name}_seed0.json"]["rows"][0]["results"]["e = 0"]
+        for name in ("A-iALP_ap", "A-iALP_ap_no-verdicts", "iALP")
+    )
+    assert trained == ialp
+    assert untaught != ialp
     trained = records["A-iALP_ap_seed0.json"]["rows"][0]
-    assert trained["results"]["e = 0"] == records["iALP_seed0.json"]["rows"][0]["results"]["e = 0"]
     assert [point["steps"] for point in trained["curve"]][-1] >= 64
 
     # What is recorded is not computed again; another budget is.

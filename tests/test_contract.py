@@ -197,6 +197,7 @@ def compare_vec_envs(expected, actual, steps=15):
         assert [info["item"] for info in ours[3]] == actions.tolist()
         ends += theirs[2].sum()
         for done, info, our_info in zip(theirs[2], theirs[3], ours[3], strict=True):
+            assert (our_info.pop("episode", None) is not None) == done  # there, Monitor's
             assert all(type(info[key]) is type(our_info[key]) for key in our_info)
             if not done:  # where SB3 reads it
                 del info["TimeLimit.truncated"]
@@ -436,7 +437,7 @@ def test_options_reach_the_users_through_every_layer(env_id, arguments):
     inner = gym.make_vec(env_id, num_envs=3, **arguments)
     judge = PopularityJudge(inner.dataset)
     oracle = LLMOracleVectorEnv(inner, judge, k=2)
-    for env in (BatchedVecEnv(inner), VecMonitor(BatchedVecEnv(oracle))):
+    for env in (BatchedVecEnv(inner), BatchedVecEnv(oracle)):
         for name, start in some_starts(inner).items():
             env.set_options({name: start})
             assert begins_with(inner, env.reset(), name).tolist() == start.tolist()
@@ -542,6 +543,7 @@ def test_the_autoreset_mode_is_an_argument_of_the_spec(env_id):
 # What the slow path has, the fast path has
 
 
+@pytest.mark.filterwarnings("ignore:The environment is already wrapped with a `Monitor`")
 @worlds
 def test_the_fast_path_has_what_the_slow_path_has(env_id, arguments):
     inner = gym.make_vec(env_id, num_envs=4, repeats="mask", **arguments)

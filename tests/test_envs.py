@@ -9,7 +9,6 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
-from stable_baselines3.common.vec_env import VecMonitor
 
 import recsim_envs  # noqa: F401  (registers the ids)
 from recsim_envs.data.coat import read_matrix
@@ -272,7 +271,7 @@ def test_bad_arguments_name_themselves(env_id, monkeypatch, tmp_path):
 @pytest.mark.parametrize("env_id", IDS)
 def test_batched_vec_env_gives_sb3_what_it_needs(env_id):
     inner = gym.make_vec(env_id, num_envs=4)
-    env = VecMonitor(BatchedVecEnv(inner))
+    env = BatchedVecEnv(inner)
     env.seed(5)
     first = env.reset()
     env.seed(5)

@@ -1,4 +1,7 @@
-"""How fast iALP and A-iALP learn, against SB3's DQN on the same encoder.
+"""How fast iALP and A-iALP learn, masks on, against SB3's DQN on the same encoder.
+
+"DQN" is SB3's own network on the encoder, which leaves nothing out; "with masks" is
+``DQN(SASRecQPolicy, env)``.
 
     python -m benchmarks.throughput.agents
 
@@ -27,7 +30,7 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
-from ialp_agents import AIALP, IALP, SASRecExtractor
+from ialp_agents import AIALP, IALP, SASRecExtractor, SASRecQPolicy
 from recsim_envs.provenance import git_revision, versions
 
 
@@ -105,7 +108,7 @@ def time_updates(settings: Settings, pretrained: Path) -> dict[str, list[float]]
     """Milliseconds of one gradient step, each (rounds,)."""
     warm_up = 2 * settings.batch_size
     agents: dict[str, OffPolicyAlgorithm] = {}
-    for name in ("DQN", "IALP", "AIALP_ap, alpha < 1", "AIALP_ap, alpha = 1"):
+    for name in ("DQN", "DQN with masks", "IALP", "AIALP_ap, alpha < 1", "AIALP_ap, alpha = 1"):
         agent = make_agent(name.split(",")[0], settings, pretrained)
         agent.learning_starts = warm_up + settings.users  # fills the buffer, learns nothing yet
         agent.learn(warm_up)
@@ -152,12 +155,15 @@ def make_agent(name: str, settings: Settings, pretrained: Path | None = None) ->
     }
     env = _users(settings)
     if name == "DQN":
-        policy_kwargs = {
+        policy = {
             "features_extractor_class": SASRecExtractor,
             "features_extractor_kwargs": encoder,
             "net_arch": [],
         }
-        return DQN("MlpPolicy", env, policy_kwargs=policy_kwargs, **common)
+        return DQN("MlpPolicy", env, policy_kwargs=policy, **common)
+    if name == "DQN with masks":
+        policy = {"features_extractor_kwargs": encoder}
+        return DQN(SASRecQPolicy, env, policy_kwargs=policy, **common)
     if name == "IALP":
         policy = {"features_extractor_kwargs": encoder}
         return IALP("SASRecPolicy", env, policy_kwargs=policy, **common)

@@ -141,7 +141,7 @@ class SASRec(nn.Module):
         for block in self.blocks:
             assert isinstance(block, SelfAttentionBlock)
             block.silence()
-        self.position_embedding.weight.mul_(0.1)
+        self.position_embedding.weight.mul_(0.01)
 
     def _encode(self, history: Tensor, n_last: int) -> Tensor:
         history = history.long()
