@@ -204,7 +204,7 @@ def test_items_that_are_not_the_observations_are_refused(name: str) -> None:
 
 
 OFF_POLICY: dict[str, Any] = dict(
-    learning_rate=1e-4,
+    learning_rate=2e-4,
     buffer_size=50,
     learning_starts=3,
     batch_size=7,
@@ -232,7 +232,7 @@ OPTIONS: dict[type, dict[str, Any]] = {
     IALP: OFF_POLICY,
     AIALP: dict(OFF_POLICY, alpha_initial=0.5, alpha_fraction=0.25, alpha_schedule="step"),
     PG: dict(
-        learning_rate=1e-4,
+        learning_rate=2e-4,
         n_steps=5,
         gamma=0.25,
         normalize_returns=True,
