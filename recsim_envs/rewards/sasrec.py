@@ -137,7 +137,7 @@ class SASRec(nn.Module):
 
     @torch.no_grad()
     def silence(self) -> None:
-        """Makes the encoding (nearly) the newest item's vector, normalised, until it learns more."""
+        """Makes the encoding (nearly) the newest item's vector, until it learns more."""
         for block in self.blocks:
             assert isinstance(block, SelfAttentionBlock)
             block.silence()
