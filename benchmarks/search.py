@@ -53,8 +53,16 @@ GRID: dict[str, dict[str, tuple[Any, ...]]] = {
         "ent_coef": (0.0, 0.01),
         "n_steps": (4, 16),
     },
-    "A-iALP_ft": {"learning_rate": (1e-4, 3e-4, 1e-3), "update_factor": (1, 2)},
-    "A-iALP_ap": {"learning_rate": (1e-4, 3e-4, 1e-3), "update_factor": (1, 2)},
+    "A-iALP_ft": {
+        "learning_rate": (1e-4, 1e-3),
+        "critic_coef": (1.0, 0.01),
+        "update_factor": (1, 2),
+    },
+    "A-iALP_ap": {
+        "learning_rate": (1e-4, 1e-3),
+        "critic_coef": (1.0, 0.01),
+        "update_factor": (1, 2),
+    },
 }
 """What is tried, in all combinations; ``update_factor`` multiplies the settings' gradient steps."""
 

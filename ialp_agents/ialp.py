@@ -56,7 +56,8 @@ class IALP(PlainZip, OffPolicyAlgorithm):
         learning_rate: of Adam, for encoder, actor and critic (not given; for a start from item
             features, which larger steps forget: from a random start 3e-3 learns more).
         buffer_size: transitions kept (not given).
-        learning_starts: steps with uniformly random items before learning (not given).
+        learning_starts: steps with uniformly random items before learning (not given; 0 for a
+            start from item features, which random items would undo; a random start gains by 100).
         batch_size: transitions a gradient step (not given; SB3's).
         tau: share of the learned weights that moves into the target network each time (not given;
             1 makes hard updates).

@@ -41,8 +41,8 @@ def on_users(model: Any, make: Any = Clusters, n: int = 100, deterministic: bool
 
 def taught(env: Any, n_steps: int, seed: int = 0) -> IALP:
     model = IALP(
-        "SASRecPolicy", env, learning_rate=3e-3, gradient_steps=2, batch_size=128, seed=seed,
-        policy_kwargs=POLICY,
+        "SASRecPolicy", env, learning_rate=3e-3, learning_starts=100, gradient_steps=2,
+        batch_size=128, seed=seed, policy_kwargs=POLICY,
     )  # fmt: skip
     return model.learn(n_steps)
 
@@ -126,7 +126,7 @@ def equal(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
         dict(train_freq=2, gradient_steps=-1),
         dict(replay_buffer_kwargs=dict(handle_timeout_termination=False)),
         dict(critic_coef=0.5),
-        dict(slate_coef=0.0),
+        dict(slate_coef=1.0),
         dict(max_grad_norm=0.1),
         dict(policy_kwargs=dict(POLICY, tie_weights=False)),
         dict(policy_kwargs=dict(POLICY, optimizer_class=torch.optim.SGD)),
@@ -218,7 +218,7 @@ def test_pg_solves_a_bandit() -> None:
     """
     model = PG(
         "SASRecPolicy", vectorized(Tastes, n=16), learning_rate=1e-2, gamma=0.0, n_steps=10,
-        policy_kwargs=dict(POLICY, mask_history=False), seed=0,
+        normalize_returns=True, policy_kwargs=dict(POLICY, mask_history=False), seed=0,
     )  # fmt: skip
     model.learn(10_000)
     assert on_users(model, Tastes) >= 0.9 * LENGTH
