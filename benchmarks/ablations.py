@@ -31,6 +31,7 @@ from benchmarks.agents import (
     make_from_policy,
     make_from_scratch,
     make_ialp,
+    searched,
 )
 from benchmarks.cells import record_of, run_all
 from benchmarks.compare import BEST_START
@@ -236,6 +237,8 @@ def online_cell(settings: Settings, name: str, seed: int) -> Record:
 
     what = _what_counts(settings, "verdicts", "updates_per_verdict") | asdict(PRETRAINING[DEFAULT])
     what |= _what_counts(settings, "online_steps", "updates_per_step") | {"online": changes}
+    if agent != "LLMOnline":
+        what["arguments"] = searched(agent, BEST_START[settings.env])
     return _record(settings, name, seed, "online", what, compute)
 
 

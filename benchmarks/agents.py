@@ -34,13 +34,13 @@ time."""
 
 SEARCHED: dict[tuple[str, AgentStart], dict[str, Any]] = {
     ("DQN", "random"): {"learning_rate": 1e-3, "n_steps": 1, "update_factor": 1},
-    ("DQN", "text"): {"learning_rate": 1e-4, "n_steps": 1, "update_factor": 1},
-    ("PG", "random"): {"learning_rate": 1e-3, "ent_coef": 0.0, "n_steps": 16},
-    ("PG", "text"): {"learning_rate": 1e-4, "ent_coef": 0.0, "n_steps": 16},
-    ("A2C", "random"): {"learning_rate": 7e-4, "ent_coef": 0.0, "n_steps": 4},
-    ("A2C", "text"): {"learning_rate": 1e-4, "ent_coef": 0.0, "n_steps": 4},
-    ("A-iALP_ft", "text"): {"learning_rate": 3e-4, "update_factor": 1},
-    ("A-iALP_ap", "text"): {"learning_rate": 3e-4, "update_factor": 1},
+    ("DQN", "text"): {"learning_rate": 1e-3, "n_steps": 1, "update_factor": 1},
+    ("PG", "random"): {"learning_rate": 3e-3, "ent_coef": 0.0, "n_steps": 16},
+    ("PG", "text"): {"learning_rate": 1e-4, "ent_coef": 0.01, "n_steps": 4},
+    ("A2C", "random"): {"learning_rate": 7e-4, "ent_coef": 0.01, "n_steps": 4},
+    ("A2C", "text"): {"learning_rate": 7e-4, "ent_coef": 0.01, "n_steps": 4},
+    ("A-iALP_ft", "text"): {"learning_rate": 1e-3, "critic_coef": 0.01, "update_factor": 1},
+    ("A-iALP_ap", "text"): {"learning_rate": 1e-3, "critic_coef": 1.0, "update_factor": 1},
 }
 """What ``benchmarks.search`` found on training users of Industry, for every data set.
 ``update_factor`` multiplies the gradient steps of an agent with a replay buffer."""
@@ -105,7 +105,7 @@ def make_from_scratch(
         "seed": seed,
         "device": "cpu",
         "policy_kwargs": encoder(features) | (policy or {}),
-        **SEARCHED[name, start],
+        **searched(name, start),
     }
     arguments |= changes
     if name == "DQN":
@@ -145,11 +145,17 @@ def make_from_policy(
         "gamma": GAMMA,
         "seed": seed,
         "device": "cpu",
-        **SEARCHED[name, "text"],
+        **searched(name, "text"),
         **changes,
     }
     arguments["gradient_steps"] = max(1, round(updates * arguments.pop("update_factor")))
     return AIALP.from_pretrained(policy, env, **arguments)
+
+
+def searched(name: str, start: str) -> dict[str, Any]:
+    """What the search found for an agent; A-iALP has one setting, whatever it starts from."""
+    found: AgentStart = "random" if start == "random" and name in FROM_SCRATCH else "text"
+    return SEARCHED[name, found]
 
 
 def encoder(features: NDArray[np.float32] | None) -> dict[str, Any]:

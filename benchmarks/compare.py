@@ -30,6 +30,7 @@ from benchmarks.agents import (
     make_from_policy,
     make_from_scratch,
     make_ialp,
+    searched,
 )
 from benchmarks.cells import record_of, run_all
 from benchmarks.curve import TestCurve, evaluate
@@ -44,7 +45,7 @@ from recsim_envs.report.play import make_users, play
 from recsim_envs.report.policies import reference_policies, reference_scorers
 from recsim_envs.sb3 import BatchedVecEnv
 
-CURVE_POINTS = 10
+CURVE_POINTS = 5
 BEST_START: dict[str, AgentStart] = {
     "recsim/LFM-v0": "text",
     "recsim/Industry-v0": "text",
@@ -173,8 +174,11 @@ def run_cell(settings: Settings, agent: Agent | str, seed: int) -> Record:
             return [learn_online(settings, agent, seed)]
         return [pretrain(settings, seed)] if agent == "iALP" else play_references(settings, seed)
 
+    what = _what_counts(settings)
+    if isinstance(agent, Agent):
+        what["arguments"] = searched(agent.name, agent.start)
     file = settings.folder / f"{label.replace(', ', '_').replace(' ', '-')}_seed{seed}.json"
-    return record_of(file, _what_counts(settings), settings.env, settings.data, compute)
+    return record_of(file, what, settings.env, settings.data, compute)
 
 
 def pretrain(settings: Settings, seed: int) -> Record:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from gymnasium import spaces
 from numpy.typing import NDArray
+from scipy.linalg import helmert
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
@@ -38,9 +39,9 @@ class SASRecExtractor(BaseFeaturesExtractor):
             critic is noise in the actor's weights).
         item_features: (n_items, f) description of the items, such as ``text_features(dataset)``.
             The encoding then *starts* as the newest item's features: the item vectors as their
-            ``embedding_dim`` principal components, the positions short, the blocks silent. A policy
-            of this package on it starts as a recommender of what is most like the newest item.
-            All of it stays learnable. (Not given; the paper's agents start at random.)
+            ``embedding_dim - 1`` principal components, the positions short, the blocks silent. A
+            policy of this package on it starts as a recommender of what is most like the newest
+            item. All of it stays learnable. (Not given; the paper's agents start at random.)
 
     Raises:
         ValueError: if the space is not one of the two forms, or ``item_features`` has another
@@ -130,14 +131,17 @@ class SASRecExtractor(BaseFeaturesExtractor):
             )
         vectors = torch.as_tensor(item_features, dtype=torch.float32)
         vectors = vectors - vectors.mean(dim=0)
-        n_components = min(self.features_dim, *vectors.shape)
+        n_components = min(self.features_dim - 1, *vectors.shape)
         left, scale, _ = torch.linalg.svd(vectors, full_matrices=False)
-        components = left[:, :n_components] * scale[:n_components]  # (n_items, <= d)
-        padded = F.pad(components, (0, self.features_dim - n_components))
+        components = left[:, :n_components] * scale[:n_components]  # (n_items, < d)
+        # Laid into the plane in which a vector's entries add up to 0: the encoder's last layer
+        # takes their mean off, and would turn the vectors otherwise.
+        plane = torch.as_tensor(helmert(self.features_dim), dtype=torch.float32)  # (d - 1, d)
+        laid = components @ plane[:n_components]  # (n_items, d)
         with torch.no_grad():
             # The random start has rows of length about 1, so these replace it like for like; what
             # remains of it tells apart items whose features are equal.
-            self.item_vectors.mul_(0.01).add_(F.normalize(padded, dim=1))
+            self.item_vectors.mul_(0.01).add_(F.normalize(laid, dim=1))
         self.sasrec.silence()
 
 
