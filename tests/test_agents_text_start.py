@@ -66,7 +66,8 @@ def test_a_fresh_policy_recommends_what_is_most_like_the_newest(
 def test_the_sharpness_is_the_constant() -> None:
     made, obs = policy(SASRecPolicy, mask_history=False), histories()
     log_probs = made.log_probs(torch.from_numpy(obs)).detach().numpy()
-    slope = np.polyfit(cosines()[obs[:, -1]].ravel(), (log_probs - log_probs.mean(1)[:, None]).ravel(), 1)[0]  # fmt: skip
+    scores = log_probs - log_probs.mean(axis=1, keepdims=True)
+    slope, _ = np.polyfit(cosines()[obs[:, -1]].ravel(), scores.ravel(), 1)
     assert slope == pytest.approx(ACTOR_LIKENESS, rel=0.1)
 
 
