@@ -39,7 +39,7 @@ SEARCHED: dict[tuple[str, AgentStart], dict[str, Any]] = {
     ("PG", "text"): {"learning_rate": 1e-4, "ent_coef": 0.01, "n_steps": 4},
     ("A2C", "random"): {"learning_rate": 7e-4, "ent_coef": 0.01, "n_steps": 4},
     ("A2C", "text"): {"learning_rate": 7e-4, "ent_coef": 0.01, "n_steps": 4},
-    ("A-iALP_ft", "text"): {"learning_rate": 1e-3, "critic_coef": 0.01, "update_factor": 1},
+    ("A-iALP_ft", "text"): {"learning_rate": 1e-4, "critic_coef": 1.0, "update_factor": 1},
     ("A-iALP_ap", "text"): {"learning_rate": 1e-3, "critic_coef": 1.0, "update_factor": 1},
 }
 """What ``benchmarks.search`` found on training users of Industry, for every data set.

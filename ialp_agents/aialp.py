@@ -32,8 +32,8 @@ class AIALP(IALP):
     Args:
         policy: ``"SASRecPolicy"`` or ``"MixturePolicy"``.
         env: an environment of item sessions.
-        learning_rate: of Adam (not given; a third of IALP's, for pre-trained weights have less far
-            to go).
+        learning_rate: of Adam (not given; for ``"ap"`` the best of a small search, for ``"ft"``
+            1e-4 was: ``docs/agents.md``).
         alpha_initial: the learner's first share, in (0, 1] (Eq. 15 starts from 0, but at 0 the
             learner gets no gradient). Mixtures only.
         alpha_fraction: share of the training after which alpha is 1, in (0, 1] (not given).
