@@ -38,10 +38,10 @@ class SASRecExtractor(BaseFeaturesExtractor):
         dropout: dropout rate while training (not given; 0, as in SB3's networks: noise in the
             critic is noise in the actor's weights).
         item_features: (n_items, f) description of the items, such as ``text_features(dataset)``.
-            The encoding then *starts* as the newest item's features: the item vectors as their
-            ``embedding_dim - 1`` principal components, the positions short, the blocks silent. A
-            policy of this package on it starts as a recommender of what is most like the newest
-            item. All of it stays learnable. (Not given; the paper's agents start at random.)
+            The encoding then *starts* as the features of the newest item and the session's mean:
+            the item vectors as their ``embedding_dim - 1`` principal components, attention even. A
+            policy of this package on it starts as a recommender of what is most like that. All of
+            it stays learnable. (Not given; the paper's agents start at random.)
 
     Raises:
         ValueError: if the space is not one of the two forms, or ``item_features`` has another
@@ -142,7 +142,7 @@ class SASRecExtractor(BaseFeaturesExtractor):
             # The random start has rows of length about 1, so these replace it like for like; what
             # remains of it tells apart items whose features are equal.
             self.item_vectors.mul_(0.01).add_(F.normalize(laid, dim=1))
-        self.sasrec.silence()
+        self.sasrec.average()
 
 
 def read_space(space: spaces.Space[Any]) -> tuple[spaces.Box, int]:

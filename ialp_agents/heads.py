@@ -13,13 +13,13 @@ class ItemHead(nn.Module):
     """Gives each item a score: the product of a query, made from the state, and the item's vector.
 
     An untrained head says (almost) the same of every item, as SB3's policy heads do. On an encoder
-    that starts from item features it starts instead as the items' likeness to the newest item.
+    that starts from item features it starts instead as the items' likeness to the session.
 
     Args:
         encoder: the encoder that it will stand on.
         tied: whether the item vectors are the encoder's, so that what is learned of an item as
             history also serves it as candidate; else the head has its own, which start alike.
-        likeness: the score of an item that is just like the newest one, of a head that starts from
+        likeness: the score of an item that is just like the session, of a head that starts from
             item features. It is the sharpness of an actor's softmax.
     """
 

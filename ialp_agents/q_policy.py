@@ -17,7 +17,7 @@ from ialp_agents.masks import no_items, places, visible_items
 from ialp_agents.spaces import check_same_items, item_space, slate_size
 
 Q_LIKENESS = 1.0
-"""Q of what is just like the newest item, less Q of what is not, at a start from item features: a
+"""Q of what is just like the session, less Q of what is not, at a start from item features: a
 reward's order of magnitude (not given)."""
 
 

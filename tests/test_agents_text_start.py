@@ -1,4 +1,4 @@
-"""With item features, every policy starts as "most like the newest item", and can learn on."""
+"""With item features, every policy starts as "most like the session", and can learn on."""
 
 from __future__ import annotations
 
@@ -24,11 +24,14 @@ FEATURES = np.random.default_rng(0).normal(size=(N, 12))
 POLICIES = [SASRecPolicy, MixturePolicy, SASRecActorCriticPolicy, SASRecQPolicy]
 
 
-def cosines() -> np.ndarray:
-    """Of the features, as the encoder centres them, (N, N)."""
+def likeness(obs: np.ndarray) -> np.ndarray:
+    """Cosine of each item's features with the newest item's and the history's mean, (B, N)."""
     vectors = FEATURES - FEATURES.mean(axis=0)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors @ vectors.T
+    padded = np.vstack([vectors, np.zeros(vectors.shape[1])])
+    length = (obs < N).sum(axis=1, keepdims=True)
+    session = padded[obs[:, -1]] + padded[obs].sum(axis=1) / length
+    return session @ vectors.T / np.linalg.norm(session, axis=1, keepdims=True)
 
 
 def histories(n: int = 200) -> np.ndarray:
@@ -49,15 +52,15 @@ def policy(make: Any, **kwargs: Any) -> Any:
 
 @pytest.mark.parametrize("tie_weights", [True, False])
 @pytest.mark.parametrize("make", POLICIES)
-def test_a_fresh_policy_recommends_what_is_most_like_the_newest(
+def test_a_fresh_policy_recommends_what_is_most_like_the_session(
     make: Any, tie_weights: bool
 ) -> None:
     obs = histories()
-    likeness = cosines()[obs[:, -1]]  # (B, N)
+    allowed = likeness(obs)
     for row, history in enumerate(obs):
-        likeness[row, history[history < N]] = -2
+        allowed[row, history[history < N]] = -2
     items, _ = policy(make, tie_weights=tie_weights).predict(obs, deterministic=True)
-    gap = likeness.max(axis=1) - likeness[range(len(obs)), items]
+    gap = allowed.max(axis=1) - allowed[range(len(obs)), items]
     # Positions and what tells equal items apart are there, a hundredth as long.
     assert gap.max() < 0.05
     assert (gap == 0).mean() > 0.9
@@ -67,7 +70,7 @@ def test_the_sharpness_is_the_constant() -> None:
     made, obs = policy(SASRecPolicy, mask_history=False), histories()
     log_probs = made.log_probs(torch.from_numpy(obs)).detach().numpy()
     scores = log_probs - log_probs.mean(axis=1, keepdims=True)
-    slope, _ = np.polyfit(cosines()[obs[:, -1]].ravel(), scores.ravel(), 1)
+    slope, _ = np.polyfit(likeness(obs).ravel(), scores.ravel(), 1)
     assert slope == pytest.approx(ACTOR_LIKENESS, rel=0.1)
 
 
@@ -96,6 +99,15 @@ def test_the_start_learns_in_all_its_parts(make: Any) -> None:
     for name, value in made.named_parameters():
         changes = not (name.startswith(("frozen.", "q_net_target.")))
         assert torch.equal(value, before[name]) != changes, name
+
+
+@pytest.mark.parametrize("n_layers", [1, 2, 3])
+def test_the_start_is_the_same_of_any_depth(n_layers: int) -> None:
+    obs = histories()
+    torch.manual_seed(0)
+    encoder = SASRecExtractor(BOX, embedding_dim=D, n_layers=n_layers, item_features=FEATURES)
+    scores = encoder(torch.from_numpy(obs).float()) @ encoder.item_vectors.T / D**0.5
+    assert np.abs(scores.detach().numpy() - likeness(obs)).max() < 0.1
 
 
 def test_without_features_nothing_is_silent() -> None:

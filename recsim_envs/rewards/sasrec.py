@@ -66,6 +66,15 @@ class SelfAttentionBlock(nn.Module):
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)
 
+    def average(self) -> None:
+        """Makes the block add the mean of the positions it sees, each of length 1."""
+        self.silence()
+        dim = self.project.in_features
+        nn.init.zeros_(self.query_key_value.weight[:dim])  # no query prefers a key
+        nn.init.zeros_(self.query_key_value.bias)
+        nn.init.eye_(self.query_key_value.weight[2 * dim :])  # the value is the normalised position
+        nn.init.eye_(self.project.weight).mul_(dim**-0.5)
+
 
 class SASRec(nn.Module):
     """Causal self-attention over a session's items.
@@ -136,11 +145,17 @@ class SASRec(nn.Module):
         return self._encode(history, n_last=1)[:, 0]
 
     @torch.no_grad()
-    def silence(self) -> None:
-        """Makes the encoding (nearly) the newest item's vector, until it learns more."""
-        for block in self.blocks:
+    def average(self) -> None:
+        """Makes the encoding the newest item's vector and the mean of all, until it learns more.
+
+        The item vectors are taken to have length 1; positions become a hundredth as long.
+        """
+        *blocks, last = self.blocks
+        for block in blocks:
             assert isinstance(block, SelfAttentionBlock)
             block.silence()
+        assert isinstance(last, SelfAttentionBlock)
+        last.average()
         self.position_embedding.weight.mul_(0.01)
 
     def _encode(self, history: Tensor, n_last: int) -> Tensor:
