@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from stable_baselines3.common.utils import polyak_update
 
 from ialp_agents.ialp import IALP, pretrained_of
@@ -144,25 +144,6 @@ class AIALP(IALP):
             "alpha_fraction": self.alpha_fraction,
             "alpha_schedule": self.alpha_schedule,
         }
-
-    def learn(
-        self: SelfAIALP,
-        total_timesteps: int,
-        callback: MaybeCallback = None,
-        log_interval: int = 4,
-        tb_log_name: str = "AIALP",
-        reset_num_timesteps: bool = True,
-        progress_bar: bool = False,
-    ) -> SelfAIALP:
-        """Learns for ``total_timesteps`` environment steps; the arguments are SB3's."""
-        return super().learn(
-            total_timesteps=total_timesteps,
-            callback=callback,
-            log_interval=log_interval,
-            tb_log_name=tb_log_name,
-            reset_num_timesteps=reset_num_timesteps,
-            progress_bar=progress_bar,
-        )
 
     @classmethod
     def from_pretrained(

@@ -320,16 +320,19 @@ class IALP(PlainZip, OffPolicyAlgorithm):
         total_timesteps: int,
         callback: MaybeCallback = None,
         log_interval: int = 4,
-        tb_log_name: str = "IALP",
+        tb_log_name: str | None = None,
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> SelfIALP:
-        """Learns for ``total_timesteps`` environment steps; the arguments are SB3's."""
+        """Learns for ``total_timesteps`` environment steps; the arguments are SB3's.
+
+        TensorBoard's runs are named after the class if ``tb_log_name`` is None.
+        """
         return super().learn(
             total_timesteps=total_timesteps,
             callback=callback,
             log_interval=log_interval,
-            tb_log_name=tb_log_name,
+            tb_log_name=tb_log_name or type(self).__name__,
             reset_num_timesteps=reset_num_timesteps,
             progress_bar=progress_bar,
         )
