@@ -61,7 +61,7 @@ class SASRecQNetwork(QNetwork):
         visible = visible_items(obs, n_items) if self.mask_history else no_items(obs)
         rows, items = places(visible, n_items)
         least = q_values.detach().amin(dim=1) - 1  # (B,)
-        return q_values.index_put((rows, items), least[rows])
+        return q_values.index_put_((rows, items), least[rows])
 
 
 class SASRecQPolicy(DQNPolicy):

@@ -28,8 +28,10 @@ class _Softmax(torch.autograd.Function):
         ctx: Any, query: Tensor, vectors: Tensor, values: Tensor, rows: Tensor, items: Tensor
     ) -> tuple[Tensor, Tensor]:
         weights, peak, total = _weights(query, vectors, (rows, items))
-        mean_vector = weights.T @ vectors / total[:, None]  # (B, d)
-        mean_value = mean_vector if values is vectors else weights.T @ values / total[:, None]
+        mean_value = weights.T @ values / total[:, None]  # (B, d)
+        mean_vector = mean_value
+        if values is not vectors and any(ctx.needs_input_grad):  # a frozen policy's are not needed
+            mean_vector = weights.T @ vectors / total[:, None]  # (B, d)
         ctx.save_for_backward(query, mean_vector, weights, total)
         ctx.mark_non_differentiable(mean_value)
         return peak + total.log(), mean_value
