@@ -126,11 +126,14 @@ def print_variants(
         returns = np.array([[p["reward"] for p in run["curve"]] for run in runs.values()])
         last = {seed: run["curve"][-1]["reward"] for seed, run in runs.items()}
         gaps = [value - base[seed]["curve"][-1]["reward"] for seed, value in last.items()]
-        low, high = interval(list(last.values()))
         cells = [f"{value:.1f}" for value in returns.mean(axis=0)]
-        cells[-1] += f" [{low:.1f}, {high:.1f}]"
-        low, high = interval(gaps)
-        gap = f"{np.mean(gaps):+.1f} [{low:+.1f}, {high:+.1f}]" if variant != first else ""
+        gap = f"{np.mean(gaps):+.1f}" if variant != first else ""
+        if len(runs) > 1:  # one seed says nothing of others
+            low, high = interval(list(last.values()))
+            cells[-1] += f" [{low:.1f}, {high:.1f}]"
+        if len(runs) > 1 and gap:
+            low, high = interval(gaps)
+            gap += f" [{low:+.1f}, {high:+.1f}]"
         distinct = np.mean([run["curve"][-1]["distinct"] for run in runs.values()])
         cells += [gap, f"{distinct:.2f}"]
         for name, digits in more.items():

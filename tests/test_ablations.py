@@ -96,3 +96,6 @@ def test_differences_are_paired_by_seed(capsys):
     rows += [row("other", seed, 10.0 * seed + 2) for seed in range(3)]
     print_variants(rows, "title", "revision x")
     assert "+2.0 [+2.0, +2.0]" in capsys.readouterr().out
+    print_variants([row for row in rows if row["seed"] == 0], "title", "revision x")
+    table = capsys.readouterr().out
+    assert "+2.0" in table and "nan" not in table
