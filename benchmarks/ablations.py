@@ -186,8 +186,8 @@ def pretraining_cell(settings: Settings, name: str, seed: int) -> Record:
         judge = build_judge(settings.judge, users.dataset, cache=settings.cache, seed=seed)
         env = BatchedVecEnv(LLMOracleVectorEnv(users, judge, k=settings.k))
         updates = max(1, round(settings.users * settings.updates_per_verdict * variant.updates))
-        is_text = (variant.start or BEST_START[settings.env]) == "text"
-        features = features_of(settings.env, settings.data) if is_text else None
+        start = variant.start or BEST_START[settings.env]
+        features = features_of(settings.env, settings.data, start)
         model = make_ialp(env, features, updates, seed, variant.policy, **variant.ialp)
         curve = curve_of(settings, seed, settings.verdicts)
         model.learn(settings.verdicts[-1], callback=curve)
@@ -208,8 +208,7 @@ def online_cell(settings: Settings, name: str, seed: int) -> Record:
     def compute() -> list[Record]:
         users = users_of(settings, settings.users, split="train")
         updates = max(1, round(settings.users * settings.updates_per_step))
-        is_text = BEST_START[settings.env] == "text"
-        features = features_of(settings.env, settings.data) if is_text else None
+        features = features_of(settings.env, settings.data, BEST_START[settings.env])
         env: VecEnv = BatchedVecEnv(users)
         model: BaseAlgorithm
         if agent == "LLMOnline":

@@ -17,7 +17,7 @@ from recsim_envs.data.text import text_features
 from recsim_envs.report.play import make_users
 
 AgentStart = Literal["text", "random"]
-"""Whether an agent starts as nearest text to the newest item, or knows nothing."""
+"""Whether an agent starts as nearest text to the session, or knows nothing."""
 
 FROM_SCRATCH = ("DQN", "PG", "A2C")
 FROM_A_POLICY = ("A-iALP_ft", "A-iALP_ap")
@@ -27,7 +27,7 @@ BATCH_SIZE = 128
 """Transitions a gradient step of every agent with a replay buffer (not given in the paper)."""
 EMBEDDING_DIM = 192
 """d of every agent's encoder (not given). Of the item texts' components, 192 recommend better than
-the 128 or 64 first ones: docs/agents.md."""
+the 128 or 64 first ones."""
 N_LAYERS = 1
 """Blocks of every agent's encoder (not given): sessions are short, and a second one doubles the
 time."""
@@ -166,7 +166,12 @@ def encoder(features: NDArray[np.float32] | None) -> dict[str, Any]:
     return {"features_extractor_kwargs": kwargs}
 
 
+def features_of(env: str, data: str, start: str) -> NDArray[np.float32] | None:
+    """What an agent starts from: the items' text features, or None from random."""
+    return _text_features(env, data) if start == "text" else None
+
+
 @cache
-def features_of(env: str, data: str) -> NDArray[np.float32]:
-    """The items' text features, computed once a process."""
+def _text_features(env: str, data: str) -> NDArray[np.float32]:
+    """Computed once a process."""
     return text_features(make_users(env, 1, data=data).dataset, dim=EMBEDDING_DIM)

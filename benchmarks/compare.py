@@ -16,10 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 import tyro
-from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from benchmarks.agents import (
@@ -195,7 +193,8 @@ def pretrain(settings: Settings, seed: int) -> Record:
     judge = build_judge(settings.judge, users.dataset, cache=settings.cache, seed=seed)
     env = BatchedVecEnv(LLMOracleVectorEnv(users, judge, k=settings.k))
     updates = max(1, round(settings.users * settings.updates_per_verdict))
-    model = make_ialp(env, ialp_features(settings), updates, seed)
+    features = features_of(settings.env, settings.data, settings.ialp_start)
+    model = make_ialp(env, features, updates, seed)
     model.learn(settings.verdicts, progress_bar=True)
     model.save_pretrained(pretrained_folder(settings, seed))
     env.close()
@@ -218,7 +217,7 @@ def learn_online(settings: Settings, agent: Agent, seed: int) -> Record:
     users = make_users(settings.env, settings.users, data=settings.data, split="train")
     env = BatchedVecEnv(users)
     updates = max(1, round(settings.users * settings.updates_per_step))
-    features = features_of(settings.env, settings.data) if agent.start == "text" else None
+    features = features_of(settings.env, settings.data, agent.start)
     model: BaseAlgorithm
     if agent.name in FROM_SCRATCH:
         model = make_from_scratch(agent.name, env, features, updates, seed)
@@ -260,12 +259,6 @@ def play_references(settings: Settings, seed: int) -> list[Record]:
 def users_of_test_split(settings: Settings, n: int) -> RecommenderVectorEnv:
     """Makes n users of the test split."""
     return make_users(settings.env, n, data=settings.data, split="test")
-
-
-def ialp_features(settings: Settings) -> NDArray[np.float32] | None:
-    """What the pre-training starts from."""
-    is_text = settings.ialp_start == "text"
-    return features_of(settings.env, settings.data) if is_text else None
 
 
 def pretrained_folder(settings: Settings, seed: int) -> Path:

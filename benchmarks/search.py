@@ -130,7 +130,7 @@ def search_cell(
         users = make_users(settings.env, settings.users, data=settings.data, split="train")
         env = BatchedVecEnv(users)
         updates = max(1, round(settings.users * settings.updates_per_step))
-        features = features_of(settings.env, settings.data) if start == "text" else None
+        features = features_of(settings.env, settings.data, start)
         model: BaseAlgorithm
         if name in FROM_A_POLICY:
             start_policy = make_ialp(env, features, 1, seed)

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from ialp_agents.extractor import SASRecExtractor
 from ialp_agents.heads import ItemHead
-from ialp_agents.masks import no_items, places, visible_items
+from ialp_agents.masks import left_out_items, places
 from ialp_agents.policies import ACTOR_LIKENESS
-from ialp_agents.spaces import Exploration, check_same_items, item_space, slate_size
+from ialp_agents.spaces import Exploration, check_same_items, single_item_space
 from recsim_envs.checks import check_choice
 
 
@@ -77,12 +77,7 @@ class SASRecActorCriticPolicy(ActorCriticPolicy):
         optimizer_kwargs: dict[str, Any] | None = None,
     ) -> None:
         check_choice("exploration", exploration, get_args(Exploration))
-        self.n_items = int(item_space(action_space).n)
-        if slate_size(action_space) > 1:
-            # SB3 would draw each place of a slate from a head of its own.
-            raise ValueError(
-                f"action_space={action_space} is a slate: use Discrete({self.n_items})"
-            )
+        self.n_items = int(single_item_space(action_space).n)
         if use_sde:
             raise ValueError("use_sde=True is for continuous actions: leave it out")
         self.tie_weights = tie_weights
@@ -152,8 +147,8 @@ class SASRecActorCriticPolicy(ActorCriticPolicy):
         features = self.extract_features(obs)
         assert isinstance(features, Tensor)  # SB3 gives a tuple where encoders are not shared
         logits = self.score.scores(self.features_extractor, features)
-        visible = visible_items(obs, self.n_items) if self.mask_history else no_items(obs)
-        logits[places(visible, self.n_items)] = -torch.inf
+        left_out = left_out_items(obs, self.n_items, self.mask_history)
+        logits[places(left_out, self.n_items)] = -torch.inf
         distribution = CategoricalDistribution(self.n_items)
         return features, distribution.proba_distribution(action_logits=logits)
 

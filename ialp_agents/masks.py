@@ -33,8 +33,10 @@ def visible_items(obs: PyTorchObs, n_items: int) -> Tensor:
     return visible
 
 
-def no_items(obs: PyTorchObs) -> Tensor:
-    """The same for a policy that leaves nothing out, (B, 0)."""
+def left_out_items(obs: PyTorchObs, n_items: int, mask_history: bool) -> Tensor:
+    """Returns :func:`visible_items`; of a policy that leaves nothing out none of them, (B, 0)."""
+    if mask_history:
+        return visible_items(obs, n_items)
     history = obs["history"] if isinstance(obs, dict) else obs
     return history[:, :0].long()
 

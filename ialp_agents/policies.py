@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from ialp_agents.extractor import SASRecExtractor
 from ialp_agents.heads import ItemHead
-from ialp_agents.masks import is_visible, no_items, places, visible_items
+from ialp_agents.masks import is_visible, left_out_items, places
 from ialp_agents.softmax import log_normaliser_and_mean, softmax_mean
 from ialp_agents.spaces import check_same_items, item_space, slate_size
 
 ACTOR_LIKENESS = 16.0
-"""Sharpness of the actor's start from item features (not given; compared in docs/agents.md)."""
+"""Sharpness of the actor's start from item features (not given)."""
 
 
 class Evaluation(NamedTuple):
@@ -196,7 +196,7 @@ class SASRecPolicy(BasePolicy):
         return choose(scores, self.action_space, deterministic=False)
 
     def _visible(self, obs: PyTorchObs) -> Tensor:
-        return visible_items(obs, self.n_items) if self.mask_history else no_items(obs)
+        return left_out_items(obs, self.n_items, self.mask_history)
 
     def _leave_out(self, scores: Tensor, obs: PyTorchObs) -> Tensor:
         scores[places(self._visible(obs), self.n_items)] = -torch.inf

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from ialp_agents.extractor import SASRecExtractor
 from ialp_agents.heads import ItemHead
-from ialp_agents.masks import no_items, places, visible_items
-from ialp_agents.spaces import check_same_items, item_space, slate_size
+from ialp_agents.masks import left_out_items, places
+from ialp_agents.spaces import check_same_items, single_item_space
 
 Q_LIKENESS = 1.0
 """Q of what is just like the session, less Q of what is not, at a start from item features: a
@@ -58,8 +58,7 @@ class SASRecQNetwork(QNetwork):
         features = self.extract_features(obs, self.encoder)  # (B, d)
         q_values: Tensor = self.state_value(features) + self.score.scores(self.encoder, features)
         n_items = self.encoder.n_items
-        visible = visible_items(obs, n_items) if self.mask_history else no_items(obs)
-        rows, items = places(visible, n_items)
+        rows, items = places(left_out_items(obs, n_items, self.mask_history), n_items)
         least = q_values.detach().amin(dim=1) - 1  # (B,)
         return q_values.index_put_((rows, items), least[rows])
 
@@ -110,9 +109,7 @@ class SASRecQPolicy(DQNPolicy):
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
     ) -> None:
-        n_items = int(item_space(action_space).n)
-        if slate_size(action_space) > 1:
-            raise ValueError(f"action_space={action_space} is a slate: use Discrete({n_items})")
+        single_item_space(action_space)
         if optimizer_kwargs is None:
             optimizer_kwargs = {"fused": True} if optimizer_class is torch.optim.Adam else {}
         self.tie_weights = tie_weights

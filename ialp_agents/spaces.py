@@ -28,6 +28,18 @@ def item_space(action_space: spaces.Space[Any]) -> spaces.Discrete:
     )
 
 
+def single_item_space(action_space: spaces.Space[Any]) -> spaces.Discrete:
+    """The same for an agent of single items.
+
+    Raises:
+        ValueError: for a slate too; SB3 would draw each place of one from a head of its own.
+    """
+    one = item_space(action_space)
+    if slate_size(action_space) > 1:
+        raise ValueError(f"action_space={action_space} is a slate: use Discrete({one.n})")
+    return one
+
+
 def check_same_items(n_padding: int, n_items: int) -> None:
     """Raises ValueError unless the observations' padding id is the number of actions."""
     if n_padding != n_items:
