@@ -41,6 +41,7 @@ GRID: dict[str, dict[str, tuple[Any, ...]]] = {
     "DQN": {
         "learning_rate": (1e-4, 1e-3),
         "n_steps": (1, 3),
+        "target_update_interval": (25, 500),
         "update_factor": (1, 2),
     },
     "PG": {
@@ -54,13 +55,13 @@ GRID: dict[str, dict[str, tuple[Any, ...]]] = {
         "n_steps": (4, 16),
     },
     "A-iALP_ft": {
-        "learning_rate": (1e-4, 1e-3),
-        "critic_coef": (1.0, 0.01),
+        "learning_rate": (1e-4, 3e-4, 1e-3),
+        "tau": (0.005, 0.05),
         "update_factor": (1, 2),
     },
     "A-iALP_ap": {
-        "learning_rate": (1e-4, 1e-3),
-        "critic_coef": (1.0, 0.01),
+        "learning_rate": (1e-4, 3e-4, 1e-3),
+        "tau": (0.005, 0.05),
         "update_factor": (1, 2),
     },
 }
