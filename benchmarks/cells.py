@@ -1,69 +1,199 @@
-"""Cells of a benchmark: each is computed once, recorded as one JSON file, and found again."""
+"""What a cell of a sweep is: one variant of one agent, one seed, and every setting that counts."""
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
-from pathlib import Path
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
-import torch
-from tqdm import tqdm
+from benchmarks.agents import FROM_A_POLICY, FROM_SCRATCH, AgentStart, searched
+from llm_oracle.language_judge import Quantization
 
-from benchmarks.records import Record
-from recsim_envs.files import write_whole
-from recsim_envs.provenance import git_revision, versions
-from recsim_envs.report.play import make_users
+Start = Literal["judge", "text", "random"]
+"""What an agent starts from: what a judge taught iALP, the item texts, or nothing."""
+REFERENCES, IALP, LLM_ONLINE = "references", "iALP", "LLMOnline"
+BEST_START: dict[str, AgentStart] = {
+    "recsim/LFM-v0": "text",
+    "recsim/Industry-v0": "text",
+    "recsim/Coat-v0": "random",
+}
+"""Where an agent best starts: Coat's users leave at items that are alike."""
 
 
-def record_of(
-    file: Path, settings: Record, env: str, data: str, compute: Callable[[], Any]
-) -> Record:
-    """Returns a cell's record: the file's, if its settings and data are these, or a new one.
+@dataclass(frozen=True)
+class Simulation:
+    """The users.
 
-    Args:
-        file: of the record; written as a whole or not at all.
-        settings: whatever decides the cell's result, as JSON.
-        env: id of the environment.
-        data: name of its data.
-        compute: makes the cell's ``rows``, in one thread.
+    Attributes:
+        env: recsim/LFM-v0, recsim/Industry-v0 or recsim/Coat-v0.
+        data: "replica" or a name given to `recsim prepare`.
+        history: what enters a user's history: all that is "shown", or what is "accepted". Coat
+            knows "shown" alone.
+        users: users that an agent serves at once.
     """
-    simulators = [make_users(env, 1, data=data, split=s).simulator for s in ("train", "test")]
-    about: Record = {
-        "settings": settings,
-        "data_hash": simulators[0].dataset.hash,
-        "reward_hashes": [simulator.reward_hash for simulator in simulators],
-    }
-    if file.is_file():
-        done: Record = json.loads(file.read_text())
-        if all(done[key] == value for key, value in about.items()):
-            return done
-    torch.set_num_threads(1)
-    start = time.perf_counter()
-    rows = compute()
-    about |= {
-        "revision": git_revision(),
-        "versions": versions(),
-        "wall_s": round(time.perf_counter() - start, 1),
-        "rows": rows,
-    }
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, (json.dumps(about, indent=1) + "\n").encode())
-    return about
+
+    env: str = "recsim/Industry-v0"
+    data: str = "replica"
+    history: Literal["shown", "accepted"] = "shown"
+    users: int = 16
 
 
-def run_all(cell: Callable[..., Any], cells: Sequence[tuple[Any, ...]], workers: int) -> list[Any]:
-    """Calls ``cell(*arguments)`` for each of ``cells``; results in order.
+@dataclass(frozen=True)
+class Judging:
+    """The judge.
 
-    Several workers are processes; a single one is this process.
+    Attributes:
+        judge: "smollm2" (the embedded language model), "tfidf", "popularity", or another that
+            `llm_oracle.build.build_judge` knows: a model with "@ADAPTER", or a server's URL#MODEL.
+        quantization: "nf4" keeps the weights of a model in this process in 4 bits.
+        k: candidates a verdict (the paper: 10).
     """
-    if workers == 1:
-        return [cell(*arguments) for arguments in tqdm(cells, desc="cells", unit="cell")]
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        jobs = [pool.submit(cell, *arguments) for arguments in cells]
-        for job in tqdm(as_completed(jobs), total=len(jobs), desc="cells", unit="cell"):
-            job.result()
-    return [job.result() for job in jobs]
+
+    judge: str = "smollm2"
+    quantization: Quantization | None = None
+    k: int = 10
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """Algorithm 1.
+
+    Attributes:
+        verdicts: judge calls.
+        updates_per_verdict: gradient steps for each of them.
+    """
+
+    verdicts: int = 320
+    updates_per_verdict: float = 0.0625
+
+
+@dataclass(frozen=True)
+class Online:
+    """Learning from users.
+
+    Attributes:
+        online_steps: recommendations to users of the training split (the paper: 50,000).
+        updates_per_step: gradient steps for each of them (agents with a replay buffer).
+        epoch: recommendations an epoch of the paper's e (not given).
+    """
+
+    online_steps: int = 4_000
+    updates_per_step: float = 0.125
+    epoch: int = 1_000
+
+
+@dataclass(frozen=True)
+class Testing:
+    """Sessions with users whom no agent learns from.
+
+    Attributes:
+        sessions: of each result; a curve's points have a quarter of it, at least 100.
+        curve_points: tests along a training, besides the paper's epochs.
+        stochastic: play with the agents' random policies instead of the greedy ones. For Coat,
+            whose users leave a greedy policy that knows two favourite coats at its third step.
+    """
+
+    sessions: int = 1_000
+    curve_points: int = 5
+    stochastic: bool = False
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One sweep; the defaults are the demo's budget, minutes on two cores."""
+
+    simulation: Simulation = Simulation()
+    judging: Judging = Judging()
+    pretraining: Pretraining = Pretraining()
+    online: Online = Online()
+    testing: Testing = Testing()
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of a table.
+
+    Attributes:
+        id: stable, in file names and records.
+        label: in tables.
+        agent: "references", "iALP", "LLMOnline" or a name in ``benchmarks.agents``.
+        start: what it starts from.
+        changes: arguments of the agent that differ from the benchmark's.
+        policy: arguments of its policy that do.
+        updates: gradient steps, relative to the settings'.
+    """
+
+    id: str
+    label: str
+    agent: str
+    start: Start = "random"
+    changes: dict[str, Any] = field(default_factory=dict)
+    policy: dict[str, Any] = field(default_factory=dict)
+    updates: float = 1.0
+
+    @property
+    def is_pretraining(self) -> bool:
+        """Whether it is Algorithm 1."""
+        return self.agent == IALP
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One variant and seed, with the groups of settings that count for it; the others are None."""
+
+    variant: Variant
+    seed: int
+    simulation: Simulation
+    testing: Testing
+    judging: Judging | None = None
+    pretraining: Pretraining | None = None
+    online: Online | None = None
+
+    def what(self) -> dict[str, Any]:
+        """Everything that decides the result but data and code, as JSON."""
+        found = asdict(self)
+        del found["variant"]["label"]
+        if self.variant.agent in (*FROM_SCRATCH, *FROM_A_POLICY):
+            found["arguments"] = searched(self.variant.agent, self.variant.start)
+        return found
+
+
+def cell_of(settings: Settings, variant: Variant, seed: int) -> Cell:
+    """The cell of a variant: of the settings, only what its agent uses."""
+    agent, taught = variant.agent, variant.start == "judge" or variant.is_pretraining
+    return Cell(
+        variant,
+        seed,
+        settings.simulation,
+        settings.testing,
+        judging=settings.judging if taught or agent == LLM_ONLINE else None,
+        pretraining=settings.pretraining if taught else None,
+        online=None if agent in (REFERENCES, IALP) else settings.online,
+    )
+
+
+def read_cell(found: dict[str, Any]) -> Cell:
+    """The cell that :meth:`Cell.what`'s JSON, with its label, describes."""
+    groups = {
+        "simulation": Simulation,
+        "testing": Testing,
+        "judging": Judging,
+        "pretraining": Pretraining,
+        "online": Online,
+    }
+    made = {name: found[name] and group(**found[name]) for name, group in groups.items()}
+    return Cell(Variant(**found["variant"]), found["seed"], **made)
+
+
+def ialp_of(env: str) -> Variant:
+    """The pre-training that online agents start from: IALP's defaults, the best start."""
+    return Variant("ialp", "iALP", IALP, BEST_START[env])
+
+
+def pretraining_of(cell: Cell) -> Cell | None:
+    """The cell whose policy this one starts from; None if it needs none."""
+    if cell.variant.start != "judge":
+        return None
+    ialp = ialp_of(cell.simulation.env)
+    return Cell(
+        ialp, cell.seed, cell.simulation, cell.testing, cell.judging, cell.pretraining, None
+    )

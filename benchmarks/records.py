@@ -1,20 +1,105 @@
-"""What a cell of a comparison records: results with intervals, and what they were made with."""
+"""A cell's record: one JSON file that says what was measured, and with what."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+from benchmarks.cells import Cell, Simulation
 from recsim_envs.data.dataset import Dataset
-from recsim_envs.report.figures import interval, r_avg
-from recsim_envs.report.play import Sessions
+from recsim_envs.files import file_hash, write_whole
+from recsim_envs.provenance import git_revision, versions
+from recsim_envs.report.play import make_users
 
 Record = dict[str, Any]
+POLICY_FILE = "policy.safetensors"
 
 
-def data_label(dataset: Dataset) -> str:
-    """Names the data in a title: a replica is called one, and the hash says which."""
-    kind = "REPLICA (synthetic data)" if dataset.replica else f"{dataset.name} (real data)"
-    return f"{kind} {dataset.hash}"
+@dataclass(frozen=True)
+class Place:
+    """Where a sweep's files are; nothing here changes a result.
+
+    Attributes:
+        output: folder of the records and policies.
+        cache: file of the language model's verdicts; a second run of the same asks it nothing.
+        api_key_env: environment variable that holds a server's key; the key itself is in no file.
+    """
+
+    output: Path = Path("runs")
+    cache: Path = Path("runs/verdicts.sqlite")
+    api_key_env: str = "OPENAI_API_KEY"
+
+    def file(self, cell: Cell) -> Path:
+        """The record's file: another setting, data set or reward model is another file."""
+        text = json.dumps(cell.what() | data_of(cell.simulation), sort_keys=True)
+        key = hashlib.sha256(text.encode()).hexdigest()[:10]
+        users = cell.simulation
+        folder = f"{users.env.split('/')[-1]}_{users.data}"
+        return self.output / folder / f"{cell.variant.id}_seed{cell.seed}_{key}.json"
+
+    def policy(self, cell: Cell) -> Path:
+        """Folder of the policy that a pre-training leaves behind."""
+        return self.file(cell).with_suffix("")
+
+
+@cache
+def data_of(users: Simulation) -> Record:
+    """The data and the reward models, by content; read once a process."""
+    simulators = [
+        make_users(users.env, 1, data=users.data, split=split).simulator
+        for split in ("train", "test")
+    ]
+    dataset = simulators[0].dataset
+    return {
+        "data": {"name": dataset.name, "hash": dataset.hash, "replica": dataset.replica},
+        "reward_hashes": [simulator.reward_hash for simulator in simulators],
+    }
+
+
+def read_record(file: Path) -> Record | None:
+    """A cell's record, or None where there is none, or its policy is not (any more) beside it."""
+    if not file.is_file():
+        return None
+    record: Record = json.loads(file.read_text())
+    if record["policy"] is not None:
+        weights = file.with_suffix("") / POLICY_FILE
+        if not weights.is_file() or file_hash(weights) != record["policy"]:
+            return None
+    return record
+
+
+def write_record(file: Path, cell: Cell, results: Record, wall_s: float) -> Record:
+    """Writes a cell's record, as a whole or not at all, and returns it."""
+    weights = file.with_suffix("") / POLICY_FILE
+    record: Record = {
+        "variant": cell.variant.id,
+        "label": cell.variant.label,
+        "seed": cell.seed,
+        "cell": cell.what(),
+        **data_of(cell.simulation),
+        **made_with(),
+        "wall_s": round(wall_s, 1),
+        "policy": file_hash(weights) if weights.is_file() else None,
+        **results,
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, (json.dumps(record, separators=(",", ":")) + "\n").encode())
+    return record
+
+
+@cache
+def made_with() -> Record:
+    """The code: recsim's revision, and the packages' versions."""
+    return {"revision": git_revision(), "versions": versions()}
+
+
+def is_old(record: Record) -> bool:
+    """Whether another revision of recsim, or another version of a package, made it."""
+    return any(record[name] != value for name, value in made_with().items())
 
 
 def revisions(records: list[Record]) -> str:
@@ -23,36 +108,9 @@ def revisions(records: list[Record]) -> str:
     return f"revision {', '.join(found)}"
 
 
-def row_of(
-    agent: str,
-    seed: int,
-    *,
-    e0: Sessions | None = None,
-    online: Sessions | None = None,
-    reference: Sessions | None = None,
-    curve: list[dict[str, float]] | None = None,
-) -> Record:
-    """Records an agent's sessions before (e = 0) and after learning online, or a reference's."""
-    results = {"e = 0": e0, "online": online, "reference": reference}
-    return {
-        "agent": agent,
-        "seed": seed,
-        "results": {when: s and _summary(s) for when, s in results.items()},
-        "curve": curve or [],
-    }
-
-
-def _summary(sessions: Sessions) -> Record:
-    per_session = {
-        "reward": sessions.reward,
-        "length": sessions.length,
-        "distinct": sessions.distinct,
-    }
-    summary: Record = {
-        name: {"mean": float(values.mean()), "interval": interval(values.tolist())}
-        for name, values in per_session.items()
-    }
-    average, *ends = r_avg(sessions)
-    summary["average_reward"] = {"mean": average, "interval": ends}
-    summary["n_sessions"] = len(sessions.length)
-    return summary
+def data_label(data: Record | Dataset) -> str:
+    """Names the data in a title: a replica is called one, and the hash says which."""
+    if isinstance(data, Dataset):
+        data = {"name": data.name, "hash": data.hash, "replica": data.replica}
+    kind = "REPLICA (synthetic data)" if data["replica"] else f"{data['name']} (real data)"
+    return f"{kind} {data['hash']}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from llm_oracle.judge import Judge, PopularityJudge, TfidfJudge
@@ -16,6 +17,7 @@ def build_judge(
     quantization: Quantization | None = None,
     cache: Path | None = None,
     seed: int = 0,
+    api_key_env: str = "OPENAI_API_KEY",
 ) -> Judge:
     """Builds a judge; what it knows of popularity comes from the training sequences.
 
@@ -27,6 +29,7 @@ def build_judge(
         quantization: "nf4" keeps the weights of a model in this process in 4 bits.
         cache: file of the language models' stored verdicts.
         seed: of a language model's prompts.
+        api_key_env: environment variable with a server's key; unset, none is sent.
 
     Raises:
         DataError: if a server's name lacks the model.
@@ -42,7 +45,8 @@ def build_judge(
         url, _, model = name.partition("#")
         if not model:
             raise DataError(f"judge {name!r} names no model: write {name}#MODEL")
-        return ServerJudge(dataset, url, model, cache=cache, seed=seed)
+        key = os.environ.get(api_key_env, "").strip() or None
+        return ServerJudge(dataset, url, model, api_key=key, cache=cache, seed=seed)
     from llm_oracle.transformers_judge import TransformersJudge
 
     model, _, adapter = name.partition("@")

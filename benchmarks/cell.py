@@ -1,0 +1,54 @@
+"""Computes one cell of a sweep in a process of its own: what the engines start.
+
+python -m benchmarks.cell runs/cells/a-ialp_ap_seed0_0123456789.json
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from benchmarks.cells import Cell, read_cell
+from benchmarks.experiment import run_cell
+from benchmarks.records import Place
+from recsim_envs.files import write_whole
+
+
+def write_order(cell: Cell, place: Place, fresh: bool) -> Path:
+    """Writes down what to compute, for another process to read.
+
+    Args:
+        cell: what.
+        place: where the files are, for a process in any folder.
+        fresh: whether to compute it again.
+
+    Returns:
+        The file, of the record's name.
+    """
+    place = Place(place.output.resolve(), place.cache.resolve(), place.api_key_env)
+    order = {
+        "cell": asdict(cell),
+        "place": {"output": str(place.output), "cache": str(place.cache)},
+        "api_key_env": place.api_key_env,
+        "fresh": fresh,
+    }
+    file = place.output / "cells" / place.file(cell).name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, (json.dumps(order, indent=1) + "\n").encode())
+    return file
+
+
+def carry_out(file: Path) -> Path:
+    """Computes what :func:`write_order` wrote down; returns the record's file."""
+    order = json.loads(file.read_text())
+    folders = {name: Path(path) for name, path in order["place"].items()}
+    place = Place(**folders, api_key_env=order["api_key_env"])
+    cell = read_cell(order["cell"])
+    run_cell(cell, place, order["fresh"])
+    return place.file(cell)
+
+
+if __name__ == "__main__":
+    carry_out(Path(sys.argv[1]))
