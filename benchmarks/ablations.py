@@ -5,278 +5,153 @@
 
 `pretraining` measures iALP's Return on the test split before any user is met (e = 0) against the
 number of verdicts; each variant changes what its name says in the first row, which has IALP's
-defaults and the text start. `online` starts from the first row's policies and measures the Return
+defaults and the best start. `online` starts from the first row's policies and measures the Return
 of the sessions that the agents learn from and, after them, on the test split. Seeds are shared, so
-differences to the first row are paired. A cell (variant x seed) is one JSON record and is not
-computed twice.
+differences to the first row are paired.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import tyro
-from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.vec_env import VecEnv
 
-from benchmarks.agents import (
-    FROM_SCRATCH,
-    AgentStart,
-    features_of,
-    make_from_policy,
-    make_from_scratch,
-    make_ialp,
-    searched,
+from benchmarks.cells import (
+    Judging,
+    Online,
+    Pretraining,
+    Settings,
+    Simulation,
+    Testing,
+    cell_of,
 )
-from benchmarks.cells import record_of, run_all
-from benchmarks.compare import BEST_START
-from benchmarks.curve import TestCurve
-from benchmarks.records import Record, data_label, revisions
-from benchmarks.report import plot_variants, print_variants
-from llm_oracle import LLMOracleVectorEnv
-from llm_oracle.build import build_judge
-from recsim_envs.envs import RecommenderVectorEnv
-from recsim_envs.report.play import make_users
-from recsim_envs.sb3 import BatchedVecEnv
+from benchmarks.engine import Engine, print_failures, run_all
+from benchmarks.records import Place, Record, data_label, is_old
+from benchmarks.tables import (
+    DIGITS,
+    OLD,
+    Table,
+    by_variant,
+    differences,
+    estimate,
+    provenance,
+    values_at,
+    write_tables,
+)
+from benchmarks.variants import online_variants, pretraining_variants
 
-DEFAULT = "default"
-"""The first row; the online study starts from its policies."""
-
-
-@dataclass(frozen=True)
-class Pretraining:
-    """A variant of the pre-training.
-
-    Attributes:
-        ialp: arguments of IALP that differ from the first row.
-        policy: arguments of its policy that do.
-        start: where it begins; None is the environment's best.
-        updates: gradient steps a verdict, relative to the settings'.
-    """
-
-    ialp: dict[str, Any] = field(default_factory=dict)
-    policy: dict[str, Any] = field(default_factory=dict)
-    start: AgentStart | None = None
-    updates: float = 1.0
+Study = Literal["pretraining", "online"]
+FREE_JUDGE = Judging("tfidf")
+PRETRAINING = Pretraining()
+FEW_STEPS = Online(online_steps=1_280)
+SHORT_TESTS = Testing(sessions=250, curve_points=4)
 
 
-FROM_RANDOM = {"learning_rate": 3e-3}
-"""A start that knows nothing needs larger steps, and more of them (x 4)."""
-PRETRAINING = {
-    DEFAULT: Pretraining(),
-    "slate_coef=1 (candidates not chosen teach too)": Pretraining({"slate_coef": 1.0}),
-    'advantage="td" (Eq. 9 as printed)': Pretraining({"advantage": "td"}),
-    'advantage="none"': Pretraining({"advantage": "none"}),
-    'candidates="topk"': Pretraining({"candidates": "topk"}),
-    "learning_rate=1e-3": Pretraining({"learning_rate": 1e-3}),
-    "updates x 4": Pretraining(updates=4.0),
-    "mask_history=False": Pretraining(policy={"mask_history": False}),
-    "text start": Pretraining(start="text"),
-    "random start": Pretraining(FROM_RANDOM, start="random", updates=4.0),
-    "random start, slate_coef=1": Pretraining(
-        FROM_RANDOM | {"slate_coef": 1.0}, start="random", updates=4.0
-    ),
-    "random start, own vectors (the paper's form)": Pretraining(
-        FROM_RANDOM, {"tie_weights": False}, start="random", updates=4.0
-    ),
-}
+def main(
+    study: tyro.conf.Positional[Study],
+    simulation: Simulation,
+    place: Place,
+    engine: Engine,
+    judging: Judging = FREE_JUDGE,
+    pretraining: Pretraining = PRETRAINING,
+    online: Online = FEW_STEPS,
+    testing: Testing = SHORT_TESTS,
+    seeds: int = 5,
+    only: tuple[str, ...] = (),
+) -> None:
+    """Runs or resumes the study and reports it.
 
-ONLINE: dict[str, tuple[str, dict[str, Any]]] = {
-    "ap": ("A-iALP_ap", {}),
-    "ft": ("A-iALP_ft", {}),
-    'ap, beta_init="random" (section 5.4)': ("A-iALP_ap", {"beta_init": "random"}),
-    "ap, alpha_fraction=1": ("A-iALP_ap", {"alpha_fraction": 1.0}),
-    'ap, alpha_schedule="step"': ("A-iALP_ap", {"alpha_schedule": "step"}),
-    'ap, advantage="td" (Eqs. 13/15 as printed)': ("A-iALP_ap", {"advantage": "td"}),
-    'ft, advantage="td" (Eq. 13 as printed)': ("A-iALP_ft", {"advantage": "td"}),
-    'ap, exploration="epsilon"': ("A-iALP_ap", {"exploration": "epsilon"}),
-    'ap, exploration="greedy"': ("A-iALP_ap", {"exploration": "greedy"}),
-    "LLMOnline (RQ3)": ("LLMOnline", {}),
-    "A2C, categorical (RQ4)": ("A2C", {}),
-    "A2C, epsilon (RQ4)": ("A2C", {"exploration": "epsilon"}),
-    "A2C, greedy (RQ4)": ("A2C", {"exploration": "greedy"}),
-}
-"""The agents' names, and what differs: arguments of A-iALP, or of A2C's policy."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """One study on one environment.
-
-    Attributes:
+    Args:
         study: pretraining or online.
-        env: recsim/LFM-v0, recsim/Industry-v0 or recsim/Coat-v0.
-        data: "replica" or a name given to `recsim prepare`.
-        judge: a name that `llm_oracle.build.build_judge` knows.
-        cache: file of a language model's verdicts.
-        k: candidates a verdict (the paper: 10).
-        verdicts: at which numbers of verdicts a policy is tested; the last ends the pre-training.
-        updates_per_verdict: gradient steps for each verdict.
-        online_steps: recommendations to users of the training split.
-        updates_per_step: gradient steps for each of them.
-        users: users that an agent serves at once.
-        sessions: test sessions of each result.
-        stochastic: play them with the random policies instead of the greedy ones. For Coat, whose
-            users leave a greedy policy that knows two favourite coats at its third step.
+        simulation: the users.
+        place: where the files are.
+        engine: how the cells are computed.
+        judging: the judge.
+        pretraining: Algorithm 1.
+        online: Algorithm 2.
+        testing: sessions with users whom no agent learns from.
         seeds: number of seeds, from 0 on.
-        only: parts of the variants' names to run, the first row always; empty runs all.
-        workers: processes.
-        output: folder of the records and figures.
+        only: ids of the variants to run, the first row always; empty runs all.
     """
-
-    study: tyro.conf.Positional[Literal["pretraining", "online"]]
-    env: str = "recsim/Industry-v0"
-    data: str = "replica"
-    judge: str = "tfidf"
-    cache: Path = Path("runs/verdicts.sqlite")
-    k: int = 10
-    verdicts: tuple[int, ...] = (256, 512, 1024)
-    updates_per_verdict: float = 0.0625
-    online_steps: int = 1_280
-    updates_per_step: float = 0.125
-    users: int = 16
-    sessions: int = 250
-    stochastic: bool = False
-    seeds: int = 5
-    only: tuple[str, ...] = ()
-    workers: int = 2
-    output: Path = Path("runs/ablations")
-
-    @property
-    def folder(self) -> Path:
-        """Where this environment and data set's records go."""
-        return self.output / f"{self.env.split('/')[-1]}_{self.data}"
+    variants = online_variants() if study == "online" else pretraining_variants(simulation.env)
+    unknown = set(only) - {variant.id for variant in variants}
+    if unknown:
+        known = ", ".join(variant.id for variant in variants)
+        raise SystemExit(f"--only {' '.join(sorted(unknown))}: no such variant; there are {known}")
+    if only:
+        variants = [variants[0], *(v for v in variants[1:] if v.id in only)]
+    settings = Settings(simulation, judging, pretraining, online, testing)
+    cells = [cell_of(settings, variant, seed) for seed in range(seeds) for variant in variants]
+    sweep = run_all(cells, place, engine)
+    wanted = {variant.id for variant in variants}
+    records = [record for record in sweep.records if record["variant"] in wanted]
+    if records:
+        play = "random" if testing.stochastic else "greedy"
+        title = f"{simulation.env}, {data_label(records[0]['data'])}, judge {judging.judge}"
+        name = f"{study}_{simulation.env.split('/')[-1]}"
+        table = study_table(name, f"{title}, {study}, {play} play", records)
+        table.print()
+        write_tables([table], place.output / "ablations", name)
+        print(f"table in {place.output / 'ablations'}")
+    print_failures(sweep)
 
 
-def main(settings: Settings) -> None:
-    """Runs or resumes the study and reports it."""
-    seeds = range(settings.seeds)
-    cell: Callable[[Settings, str, int], Record] = pretraining_cell
-    best = Pretraining(start=BEST_START[settings.env])
-    variants = [name for name in PRETRAINING if PRETRAINING[name] != best]
-    if settings.study == "online":
-        run_all(cell, [(settings, DEFAULT, seed) for seed in seeds], settings.workers)
-        cell, variants = online_cell, list(ONLINE)
-    if settings.only:
-        wanted = [name for name in variants[1:] if any(part in name for part in settings.only)]
-        variants = [variants[0], *wanted]
-    cells = [(settings, name, seed) for seed in seeds for name in variants]
-    records = run_all(cell, cells, settings.workers)
-    rows = [row for record in records for row in record["rows"]]
-    dataset = make_users(settings.env, 1, data=settings.data).dataset
-    title = f"{settings.env}, {data_label(dataset)}, judge {settings.judge}, {settings.study}"
-    title += ", random play" if settings.stochastic else ", greedy play"
-    print_variants(rows, title, revisions(records))
-    figure = settings.folder / f"{settings.study}.png"
-    plot_variants(rows, title, figure)
-    print(f"records and figure in {settings.folder}")
+def study_table(name: str, title: str, records: Sequence[Record]) -> Table:
+    """Each variant's test Return along its curve, and its distance to the first one's.
 
-
-def pretraining_cell(settings: Settings, name: str, seed: int) -> Record:
-    """Pre-trains one variant with the judge and tests it at each number of verdicts."""
-    variant = PRETRAINING[name]
-
-    def compute() -> list[Record]:
-        users = users_of(settings, settings.users, split="train", leaves=False)
-        judge = build_judge(settings.judge, users.dataset, cache=settings.cache, seed=seed)
-        env = BatchedVecEnv(LLMOracleVectorEnv(users, judge, k=settings.k))
-        updates = max(1, round(settings.users * settings.updates_per_verdict * variant.updates))
-        start = variant.start or BEST_START[settings.env]
-        features = features_of(settings.env, settings.data, start)
-        model = make_ialp(env, features, updates, seed, variant.policy, **variant.ialp)
-        curve = curve_of(settings, seed, settings.verdicts)
-        model.learn(settings.verdicts[-1], callback=curve)
-        assert model.replay_buffer is not None
-        picked = float(model.replay_buffer.rewards[: model.replay_buffer.pos].mean())
-        if name == DEFAULT:
-            model.save_pretrained(pretrained_folder(settings, seed))
-        return [{"variant": name, "seed": seed, "curve": curve.points, "picked": picked}]
-
-    what = _what_counts(settings, "verdicts", "updates_per_verdict") | asdict(variant)
-    return _record(settings, name, seed, "pretraining", what, compute)
-
-
-def online_cell(settings: Settings, name: str, seed: int) -> Record:
-    """Takes the default's pre-trained policy online as one variant, or learns from scratch."""
-    agent, changes = ONLINE[name]
-
-    def compute() -> list[Record]:
-        users = users_of(settings, settings.users, split="train")
-        updates = max(1, round(settings.users * settings.updates_per_step))
-        features = features_of(settings.env, settings.data, BEST_START[settings.env])
-        env: VecEnv = BatchedVecEnv(users)
-        model: BaseAlgorithm
-        if agent == "LLMOnline":
-            judge = build_judge(settings.judge, users.dataset, cache=settings.cache, seed=seed)
-            oracle = LLMOracleVectorEnv(users, judge, k=settings.k, reward="env")
-            # The judge stays between agent and users instead of before them.
-            model = make_ialp(BatchedVecEnv(oracle), features, updates, seed)
-        elif agent in FROM_SCRATCH:
-            model = make_from_scratch(agent, env, features, updates, seed, policy=changes)
-        else:
-            folder = pretrained_folder(settings, seed)
-            model = make_from_policy(agent, folder, env, updates, seed, **changes)
-        points = np.linspace(0, settings.online_steps, 5)[1:].astype(int)
-        curve = curve_of(settings, seed, tuple(points.tolist()))
-        start = time.perf_counter()
-        model.learn(settings.online_steps, callback=curve)
-        row = {
-            "variant": name,
-            "seed": seed,
-            "curve": curve.points,
-            "while_learning": float(np.mean(curve.returns)),
-            "learning_s": time.perf_counter() - start - curve.seconds,
-        }
-        return [row]
-
-    what = _what_counts(settings, "verdicts", "updates_per_verdict") | asdict(PRETRAINING[DEFAULT])
-    what |= _what_counts(settings, "online_steps", "updates_per_step") | {"online": changes}
-    if agent != "LLMOnline":
-        what["arguments"] = searched(agent, BEST_START[settings.env])
-    return _record(settings, name, seed, "online", what, compute)
-
-
-def curve_of(settings: Settings, seed: int, steps: tuple[int, ...]) -> TestCurve:
-    """Makes the callback that tests at the start and after each number of steps."""
-    users = users_of(settings, settings.sessions, split="test")
-    return TestCurve(users, (0, *steps), seed, deterministic=not settings.stochastic)
-
-
-def users_of(settings: Settings, n: int, **arguments: Any) -> RecommenderVectorEnv:
-    """Makes n users of the study's environment."""
-    return make_users(settings.env, n, data=settings.data, **arguments)
-
-
-def pretrained_folder(settings: Settings, seed: int) -> Path:
-    """Where the default's pre-trained policy of a seed is kept."""
-    return settings.folder / f"iALP_{settings.judge.replace('/', '_')}_seed{seed}"
-
-
-def _what_counts(settings: Settings, *names: str) -> dict[str, Any]:
-    always = ("env", "data", "judge", "k", "users", "sessions", "stochastic")
-    found = asdict(settings)
-    return {
-        name: list(v) if isinstance(v := found[name], tuple) else v for name in (*always, *names)
-    }
-
-
-def _record(
-    settings: Settings,
-    name: str,
-    seed: int,
-    study: str,
-    what: dict[str, Any],
-    compute: Callable[[], list[Record]],
-) -> Record:
-    slug = "".join(letter if letter.isalnum() else "-" for letter in name)
-    file = settings.folder / study / f"{slug}_seed{seed}.json"
-    return record_of(file, what, settings.env, settings.data, compute)
+    Args:
+        name: of the table's files.
+        title: above it.
+        records: of all variants; the first variant is what the others are compared with.
+    """
+    variants = by_variant(records)
+    first = next(iter(variants.values()))
+    steps = [int(point["steps"]) for point in first[0]["points"]]
+    kept = [n for n, step in enumerate(steps) if step not in steps[n + 1 :]]
+    learns = first[0]["cell"]["online"] is not None
+    extra = "while learning" if learns else "picked"
+    rows, numbers = [], []
+    for variant, mine in variants.items():
+        along = np.array([[record["points"][n]["reward"] for n in kept] for record in mine])
+        last = estimate(list(values_at(mine, "end", "reward").values()))
+        gap = estimate(differences(mine, first, "end").tolist())
+        distinct = float(np.mean(list(values_at(mine, "end", "distinct").values())))
+        more = float(
+            np.mean([np.mean(r["episodes"]["return"]) if learns else r["picked"] for r in mine])
+        )
+        cells = [f"{value:.1f}" for value in along.mean(axis=0)[:-1]]
+        cells.append(last.printed(1))
+        cells.append("" if mine is first else gap.printed(1, sign=True))
+        cells += [f"{distinct:.{DIGITS['distinct']}f}", f"{more:.{1 if learns else 2}f}"]
+        label = mine[0]["label"]
+        rows.append((f"{label} {OLD}" if any(map(is_old, mine)) else label, *cells))
+        numbers.append(
+            {
+                "variant": variant,
+                "reward": last.mean,
+                "low": last.low,
+                "high": last.high,
+                "difference": gap.mean,
+                "difference_low": gap.low,
+                "difference_high": gap.high,
+                "distinct": distinct,
+                extra: more,
+            }
+        )
+    unit = "recommendations" if learns else "verdicts"
+    columns = (
+        "variant",
+        *(f"after {steps[n]:,}" for n in kept[:-1]),
+        f"after {steps[-1]:,} {unit}",
+        "difference",
+        "distinct",
+        extra,
+    )
+    notes = ("test Return; the difference to the first row is paired by seed", *provenance(records))
+    return Table(name, title, columns, tuple(rows), notes, tuple(numbers))
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Settings))
+    tyro.cli(main, config=(tyro.conf.OmitArgPrefixes,))

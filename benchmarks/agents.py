@@ -33,14 +33,24 @@ N_LAYERS = 1
 time."""
 
 SEARCHED: dict[tuple[str, AgentStart], dict[str, Any]] = {
-    ("DQN", "random"): {"learning_rate": 1e-3, "n_steps": 1, "update_factor": 1},
-    ("DQN", "text"): {"learning_rate": 1e-3, "n_steps": 1, "update_factor": 1},
+    ("DQN", "random"): {
+        "learning_rate": 1e-3,
+        "n_steps": 1,
+        "target_update_interval": 500,
+        "update_factor": 1,
+    },
+    ("DQN", "text"): {
+        "learning_rate": 1e-4,
+        "n_steps": 1,
+        "target_update_interval": 500,
+        "update_factor": 2,
+    },
     ("PG", "random"): {"learning_rate": 3e-3, "ent_coef": 0.0, "n_steps": 16},
     ("PG", "text"): {"learning_rate": 1e-4, "ent_coef": 0.01, "n_steps": 4},
     ("A2C", "random"): {"learning_rate": 7e-4, "ent_coef": 0.01, "n_steps": 4},
     ("A2C", "text"): {"learning_rate": 7e-4, "ent_coef": 0.01, "n_steps": 4},
-    ("A-iALP_ft", "text"): {"learning_rate": 1e-4, "critic_coef": 1.0, "update_factor": 1},
-    ("A-iALP_ap", "text"): {"learning_rate": 1e-3, "critic_coef": 1.0, "update_factor": 1},
+    ("A-iALP_ft", "text"): {"learning_rate": 1e-4, "tau": 0.05, "update_factor": 2},
+    ("A-iALP_ap", "text"): {"learning_rate": 3e-4, "tau": 0.05, "update_factor": 1},
 }
 """What ``benchmarks.search`` found on training users of Industry, for every data set.
 ``update_factor`` multiplies the gradient steps of an agent with a replay buffer."""
@@ -115,7 +125,6 @@ def make_from_scratch(
             "batch_size": BATCH_SIZE,
             "train_freq": 1,
             "gradient_steps": max(1, round(updates * arguments.pop("update_factor"))),
-            "target_update_interval": 500,
             "exploration_initial_eps": EPSILON[start],
             "exploration_fraction": 0.3,
         }

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+import tyro
+
 from benchmarks.agents import FROM_A_POLICY, FROM_SCRATCH, AgentStart, searched
 from llm_oracle.language_judge import Quantization
 
@@ -58,11 +60,11 @@ class Pretraining:
     """Algorithm 1.
 
     Attributes:
-        verdicts: judge calls.
-        updates_per_verdict: gradient steps for each of them.
+        verdicts: judge calls (not given).
+        updates_per_verdict: gradient steps for each of them (not given).
     """
 
-    verdicts: int = 320
+    verdicts: int = 1_024
     updates_per_verdict: float = 0.0625
 
 
@@ -72,11 +74,12 @@ class Online:
 
     Attributes:
         online_steps: recommendations to users of the training split (the paper: 50,000).
-        updates_per_step: gradient steps for each of them (agents with a replay buffer).
+        updates_per_step: gradient steps for each of them (agents with a replay buffer;
+            not given).
         epoch: recommendations an epoch of the paper's e (not given).
     """
 
-    online_steps: int = 4_000
+    online_steps: int = 50_000
     updates_per_step: float = 0.125
     epoch: int = 1_000
 
@@ -90,16 +93,18 @@ class Testing:
         curve_points: tests along a training, besides the paper's epochs.
         stochastic: play with the agents' random policies instead of the greedy ones. For Coat,
             whose users leave a greedy policy that knows two favourite coats at its third step.
+        split: whose users are played with; "train" is for choosing settings.
     """
 
     sessions: int = 1_000
     curve_points: int = 5
     stochastic: bool = False
+    split: tyro.conf.Suppress[Literal["test", "train"]] = "test"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """One sweep; the defaults are the demo's budget, minutes on two cores."""
+    """One sweep."""
 
     simulation: Simulation = Simulation()
     judging: Judging = Judging()
@@ -153,7 +158,8 @@ class Cell:
         found = asdict(self)
         del found["variant"]["label"]
         if self.variant.agent in (*FROM_SCRATCH, *FROM_A_POLICY):
-            found["arguments"] = searched(self.variant.agent, self.variant.start)
+            of_agent = searched(self.variant.agent, self.variant.start)
+            found["arguments"] = of_agent | self.variant.changes
         return found
 
 

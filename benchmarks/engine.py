@@ -26,9 +26,7 @@ from benchmarks.cells import Cell, pretraining_of
 from benchmarks.records import Place, Record, is_old, read_record
 
 REPOSITORY = Path(__file__).parents[1]
-ONE_THREAD = {
-    name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-}
+ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 """Threads of workers side by side only wait for each other."""
 
 
@@ -171,5 +169,3 @@ def print_failures(sweep: Sweep, console: Console | None = None) -> None:
         console.print(said, markup=False, highlight=False)
     if sweep.failures:
         raise SystemExit(f"{len(sweep.failures)} cells failed; the same command tries them again")
-
-

@@ -137,7 +137,7 @@ def learn(cell: Cell, model: BaseAlgorithm, steps: int, epochs: list[int] | tupl
     tests = {round(steps * n / testing.curve_points): few for n in range(1, testing.curve_points)}
     tests |= dict.fromkeys((n for n in (0, *epochs, steps) if n <= steps), testing.sessions)
     curve = TestCurve(
-        lambda n: users_of(cell, n, split="test"), tests, cell.seed, not testing.stochastic
+        lambda n: users_of(cell, n, split=testing.split), tests, cell.seed, not testing.stochastic
     )
     start = time.perf_counter()
     model.learn(steps, callback=curve)

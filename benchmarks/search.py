@@ -4,38 +4,22 @@
 
 Each setting of :data:`GRID` trains on users of ``split="train"`` and is played, greedily, with
 other users of the same split: the test split is not touched. The best by mean Return stands,
-frozen, in ``benchmarks.agents.SEARCHED`` and serves every data set. A cell is one JSON record and
-is not computed twice.
+frozen, in ``benchmarks.agents.SEARCHED`` and serves every data set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
 from itertools import product
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tyro
-from rich.console import Console
-from rich.table import Table
-from stable_baselines3.common.base_class import BaseAlgorithm
 
-from benchmarks.agents import (
-    FROM_A_POLICY,
-    FROM_SCRATCH,
-    AgentStart,
-    features_of,
-    make_from_policy,
-    make_from_scratch,
-    make_ialp,
-)
-from benchmarks.cells import record_of, run_all
-from benchmarks.curve import evaluate
-from benchmarks.records import Record, data_label
-from recsim_envs.report.play import make_users
-from recsim_envs.sb3 import BatchedVecEnv
+from benchmarks.agents import FROM_A_POLICY, FROM_SCRATCH
+from benchmarks.cells import Online, Settings, Simulation, Start, Testing, Variant, cell_of
+from benchmarks.engine import Engine, print_failures, run_all
+from benchmarks.records import Place, Record
+from benchmarks.tables import Table, by_variant, estimate, provenance, values_at, write_tables
 
 GRID: dict[str, dict[str, tuple[Any, ...]]] = {
     "DQN": {
@@ -66,33 +50,8 @@ GRID: dict[str, dict[str, tuple[Any, ...]]] = {
     },
 }
 """What is tried, in all combinations; ``update_factor`` multiplies the settings' gradient steps."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """One search.
-
-    Attributes:
-        env: recsim/LFM-v0, recsim/Industry-v0 or recsim/Coat-v0.
-        data: "replica" or a name given to `recsim prepare`.
-        online_steps: recommendations to users of the training split.
-        updates_per_step: gradient steps for each of them, times a setting's ``update_factor``.
-        users: users that an agent serves at once.
-        sessions: sessions of each result, with other users of the training split.
-        seeds: number of seeds, from 100 on (the comparison's begin at 0).
-        workers: processes.
-        output: folder of the records.
-    """
-
-    env: str = "recsim/Industry-v0"
-    data: str = "replica"
-    online_steps: int = 4_000
-    updates_per_step: float = 0.125
-    users: int = 16
-    sessions: int = 250
-    seeds: int = 1
-    workers: int = 2
-    output: Path = Path("runs/search")
+FIRST_SEED = 100
+"""The comparison's seeds begin at 0."""
 
 
 def settings_of(name: str) -> Iterator[dict[str, Any]]:
@@ -102,70 +61,73 @@ def settings_of(name: str) -> Iterator[dict[str, Any]]:
         yield dict(zip(grid, values, strict=True))
 
 
-def main(settings: Settings) -> None:
-    """Runs or resumes the search, and prints each agent's settings, best first."""
-    agents: list[tuple[str, AgentStart]] = [("A-iALP_ft", "text"), ("A-iALP_ap", "text")]
-    agents += [(name, start) for name in FROM_SCRATCH for start in ("random", "text")]
-    seeds = range(100, 100 + settings.seeds)
+def variants_of(name: str, start: Start) -> list[Variant]:
+    """An agent's settings, as variants of it."""
+    found = []
+    for tried in settings_of(name):
+        words = "_".join(f"{key}-{value}" for key, value in tried.items())
+        label = ", ".join(f"{key}={value}" for key, value in tried.items())
+        found.append(Variant(f"search.{name.lower()}.{start}.{words}", label, name, start, tried))
+    return found
+
+
+def main(
+    simulation: Simulation,
+    place: Place,
+    engine: Engine,
+    online_steps: int = 4_000,
+    updates_per_step: float = 0.125,
+    sessions: int = 250,
+    seeds: int = 1,
+) -> None:
+    """Runs or resumes the search, and prints each agent's settings, best first.
+
+    Args:
+        simulation: the users.
+        place: where the files are.
+        engine: how the cells are computed.
+        online_steps: recommendations to users of the training split.
+        updates_per_step: gradient steps for each of them, times a setting's ``update_factor``.
+        sessions: of each result, with other users of the training split.
+        seeds: number of seeds, from 100 on.
+    """
+    online = Online(online_steps, updates_per_step, epoch=online_steps)
+    testing = Testing(sessions, curve_points=1, split="train")
+    settings = Settings(simulation, online=online, testing=testing)
+    agents: list[tuple[str, Start]] = [(name, "text") for name in FROM_A_POLICY]
+    for name in FROM_SCRATCH:
+        agents += [(name, "random"), (name, "text")]
+    by_agent = {(name, start): variants_of(name, start) for name, start in agents}
     cells = [
-        (settings, name, start, tried, seed)
-        for name, start in agents
-        for tried in settings_of(name)
-        for seed in seeds
+        cell_of(settings, variant, FIRST_SEED + seed)
+        for seed in range(seeds)
+        for variants in by_agent.values()
+        for variant in variants
     ]
-    records = run_all(search_cell, cells, settings.workers)
-    dataset = make_users(settings.env, 1, data=settings.data).dataset
-    print(f"{settings.env}, {data_label(dataset)}, training users, {settings.online_steps} steps")
-    rows = [row for record in records for row in record["rows"]]
-    for name, start in agents:
-        mine = [row for row in rows if (row["agent"], row["start"]) == (name, start)]
-        print_settings(f"{name}, start {start}", mine)
+    sweep = run_all(cells, place, engine)
+    tables = []
+    for (name, start), variants in by_agent.items():
+        ids = {variant.id for variant in variants}
+        records = [record for record in sweep.records if record["variant"] in ids]
+        if records:
+            title = f"{name}, start {start}: training users of {simulation.env}"
+            tables.append(search_table(f"{name}_{start}", title, records))
+            tables[-1].print()
+    write_tables(tables, place.output / "search", "search")
+    print_failures(sweep)
+    print(f"tables in {place.output / 'search'}")
 
 
-def search_cell(
-    settings: Settings, name: str, start: AgentStart, tried: dict[str, Any], seed: int
-) -> Record:
-    """Trains one setting of one agent and plays it with other training users."""
-
-    def compute() -> list[Record]:
-        users = make_users(settings.env, settings.users, data=settings.data, split="train")
-        env = BatchedVecEnv(users)
-        updates = max(1, round(settings.users * settings.updates_per_step))
-        features = features_of(settings.env, settings.data, start)
-        model: BaseAlgorithm
-        if name in FROM_A_POLICY:
-            start_policy = make_ialp(env, features, 1, seed)
-            model = make_from_policy(name, start_policy, env, updates, seed, **tried)
-        else:
-            model = make_from_scratch(name, env, features, updates, seed, **tried)
-        model.learn(settings.online_steps)
-        others = make_users(settings.env, settings.sessions, data=settings.data, split="train")
-        played = evaluate(model, others, seed, deterministic=True)
-        row = {"agent": name, "start": start, "tried": tried, "seed": seed}
-        return [row | {"reward": float(played.reward.mean())}]
-
-    budget = ("online_steps", "updates_per_step", "users", "sessions")
-    what = {key: asdict(settings)[key] for key in budget}
-    what |= {"agent": name, "start": start, "tried": tried}
-    slug = "_".join(f"{key}-{value}" for key, value in tried.items())
-    folder = settings.output / f"{settings.env.split('/')[-1]}_{settings.data}"
-    file = folder / f"{name}_{start}_{slug}_seed{seed}.json"
-    return record_of(file, what, settings.env, settings.data, compute)
-
-
-def print_settings(title: str, rows: list[Record], console: Console | None = None) -> None:
-    """Prints one agent's settings by mean Return over seeds, best first."""
-    table = Table(title=title)
-    names = list(rows[0]["tried"])
-    for column in (*names, "Return"):
-        table.add_column(column, justify="right")
-    found: dict[tuple[Any, ...], list[float]] = {}
-    for row in rows:
-        found.setdefault(tuple(row["tried"].values()), []).append(row["reward"])
-    for tried, returns in sorted(found.items(), key=lambda item: -float(np.mean(item[1]))):
-        table.add_row(*(str(value) for value in tried), f"{np.mean(returns):.1f}")
-    (console or Console(width=100)).print(table)
+def search_table(name: str, title: str, records: Sequence[Record]) -> Table:
+    """One agent's settings by mean Return over seeds, best first."""
+    found = {
+        mine[0]["label"]: estimate(list(values_at(mine, "end", "reward").values()))
+        for mine in by_variant(records).values()
+    }
+    order = sorted(found, key=lambda label: -found[label].mean)
+    rows = tuple((label, found[label].printed(1)) for label in order)
+    return Table(name, title, ("setting", "Return"), rows, provenance(records))
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Settings))
+    tyro.cli(main, config=(tyro.conf.OmitArgPrefixes,))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 from scipy import stats
 
+from benchmarks.cells import REFERENCES
 from benchmarks.published import MEASURES, PUBLISHED
 from benchmarks.records import Record, data_label, is_old, made_with
 from recsim_envs.files import write_whole
@@ -57,6 +60,7 @@ class Table:
         columns: their names.
         rows: one text a column.
         notes: below it.
+        numbers: the same for programs: a dict of plain values for each number.
     """
 
     name: str
@@ -64,6 +68,7 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
+    numbers: tuple[dict[str, Any], ...] = ()
 
     def markdown(self) -> str:
         """As a section of Markdown."""
@@ -84,13 +89,16 @@ class Table:
 
 
 def write_tables(tables: Sequence[Table], folder: Path, name: str) -> None:
-    """Writes ``name.md`` with all tables, and each one as CSV."""
+    """Writes ``name.md`` with all tables, and each one's numbers as CSV."""
     folder.mkdir(parents=True, exist_ok=True)
     text = "\n".join(table.markdown() for table in tables)
     write_whole(folder / f"{name}.md", text.encode())
     for table in tables:
-        lines = [",".join(_quoted(cell) for cell in row) for row in (table.columns, *table.rows)]
-        write_whole(folder / f"{table.name}.csv", ("\n".join(lines) + "\n").encode())
+        numbers = table.numbers or [
+            dict(zip(table.columns, row, strict=True)) for row in table.rows
+        ]
+        text = pd.DataFrame(numbers).to_csv(index=False)
+        write_whole(folder / f"{table.name}.csv", text.encode())
 
 
 def estimate(values: Sequence[float]) -> Estimate:
@@ -106,19 +114,21 @@ def estimate(values: Sequence[float]) -> Estimate:
 def at(record: Record, when: str) -> Record | None:
     """What a record says of a time: "e=0", "e=1", "e=2" or "end"; None if it was not tested.
 
-    References know no time: they are the same at each.
+    References are the same at all times.
     """
-    points = record["points"]
-    if when == "end":
-        return points[-1] if points else None
+    points: list[Record] = record["points"]
+    if when == "end" or record["cell"]["variant"]["agent"] == REFERENCES:
+        return points[-1]
     e = int(when.removeprefix("e="))
     if record["cell"]["online"] is None:  # iALP, which never learns online
         return points[-1] if e == 0 else None
     due = e * record["cell"]["online"]["epoch"]
     full = record["cell"]["testing"]["sessions"]
-    found = [point for point in points if due <= point["steps"] and point["sessions"] >= full]
-    users = record["cell"]["simulation"]["users"]
-    return found[0] if found and found[0]["steps"] < due + users else None
+    users = record["cell"]["simulation"]["users"]  # a step's recommendations
+    for point in points:
+        if due <= point["steps"] < due + users and point["sessions"] >= full:
+            return point
+    return None
 
 
 def values_at(records: Sequence[Record], when: str, measure: str) -> dict[int, float]:
@@ -141,16 +151,17 @@ def by_variant(records: Sequence[Record]) -> dict[str, list[Record]]:
     return found
 
 
-def cell_text(records: Sequence[Record], when: str, measure: str) -> str:
-    """Mean and interval; of one seed the interval over its sessions."""
+def estimate_at(records: Sequence[Record], when: str, measure: str) -> Estimate | None:
+    """Mean and interval of a variant; of one seed the interval over its sessions."""
     values = list(values_at(records, when, measure).values())
     if not values:
-        return "-"
+        return None
     found = estimate(values)
-    if found.n == 1 and f"{measure}_interval" in records[0]["points"][0]:
-        point = next(point for record in records if (point := at(record, when)))
-        found = Estimate(found.mean, *point[f"{measure}_interval"], 1)
-    return found.printed(DIGITS[measure])
+    point = next(point for record in records if (point := at(record, when)))
+    if found.n == 1 and f"{measure}_interval" in point:
+        low, high = point[f"{measure}_interval"]
+        return Estimate(found.mean, low, high, 1)
+    return found
 
 
 def results_table(
@@ -171,23 +182,44 @@ def results_table(
         measures: names in a point of a record.
         notes: below the table, before what it was made with.
     """
-    env = records[0]["cell"]["simulation"]["env"]
+    users = records[0]["cell"]["simulation"]
+    # The paper knows one history, in which all that is shown enters.
+    published = {
+        when: PUBLISHED.get(when, {}).get(users["env"], {}) if users["history"] == "shown" else {}
+        for when in times
+    }
     columns = ["method"]
     for when in times:
         columns += [f"{TITLES[measure]}, {when}" for measure in measures]
-        if env in PUBLISHED.get(when, {}):
+        if published[when]:
             columns.append("paper")
-    rows = []
+    rows, numbers = [], []
     for variant, mine in by_variant(records).items():
-        row = [f"{mine[0]['label']} {OLD}" if any(map(is_old, mine)) else mine[0]["label"]]
+        old = any(map(is_old, mine))
+        row = [f"{mine[0]['label']} {OLD}" if old else mine[0]["label"]]
         for when in times:
-            row += [cell_text(mine, when, measure) for measure in measures]
-            if env in PUBLISHED.get(when, {}):
-                theirs = PUBLISHED[when][env].get(variant)
+            theirs = published[when].get(variant)
+            for measure in measures:
+                found = estimate_at(mine, when, measure)
+                row.append(found.printed(DIGITS[measure]) if found else "-")
+                if found:
+                    numbers.append(
+                        {
+                            "env": users["env"],
+                            "variant": variant,
+                            "when": when,
+                            "measure": TITLES[measure],
+                            **asdict(found),
+                            "paper": dict(zip(MEASURES, theirs or (), strict=False)).get(measure),
+                            "old": old,
+                        }
+                    )
+            if published[when]:
                 row.append(" / ".join(f"{number:g}" for number in theirs) if theirs else "-")
         if any(cell != "-" for cell in row[1:]):
             rows.append(tuple(row))
-    return Table(name, title, tuple(columns), tuple(rows), (*notes, *provenance(records)))
+    below = (*notes, *provenance(records))
+    return Table(name, title, tuple(columns), tuple(rows), below, tuple(numbers))
 
 
 def differences(
@@ -216,7 +248,3 @@ def provenance(records: Sequence[Record]) -> tuple[str, ...]:
 
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
-
-
-def _quoted(cell: str) -> str:
-    return '"' + cell.replace('"', '""') + '"' if any(c in cell for c in ',"\n') else cell

@@ -33,7 +33,7 @@ class AIALP(IALP):
         policy: ``"SASRecPolicy"`` or ``"MixturePolicy"``.
         env: an environment of item sessions.
         learning_rate: of Adam (not given; for ``"ap"`` the best of a small search, for ``"ft"``
-            1e-4 was: ``docs/agents.md``).
+            within its noise of the best: ``docs/agents.md``).
         alpha_initial: the learner's first share, in (0, 1] (Eq. 15 starts from 0, but at 0 the
             learner gets no gradient). Mixtures only.
         alpha_fraction: share of the training after which alpha is 1, in (0, 1] (not given).
@@ -73,7 +73,7 @@ class AIALP(IALP):
         self,
         policy: str | type[BasePolicy],
         env: GymEnv | str,
-        learning_rate: float | Schedule = 1e-3,
+        learning_rate: float | Schedule = 3e-4,
         alpha_initial: float = 0.1,
         alpha_fraction: float = 0.5,
         alpha_schedule: AlphaSchedule = "linear",
