@@ -19,12 +19,12 @@ import numpy as np
 import tyro
 
 from benchmarks.cells import (
+    Evaluation,
     Judging,
     Online,
     Pretraining,
     Settings,
     Simulation,
-    Testing,
     cell_of,
 )
 from benchmarks.engine import Engine, print_failures, run_all
@@ -46,7 +46,7 @@ Study = Literal["pretraining", "online"]
 FREE_JUDGE = Judging("tfidf")
 PRETRAINING = Pretraining()
 FEW_STEPS = Online(online_steps=1_280)
-SHORT_TESTS = Testing(sessions=250, curve_points=4)
+SHORT_TESTS = Evaluation(sessions=250, curve_points=4)
 
 
 def main(
@@ -57,7 +57,7 @@ def main(
     judging: Judging = FREE_JUDGE,
     pretraining: Pretraining = PRETRAINING,
     online: Online = FEW_STEPS,
-    testing: Testing = SHORT_TESTS,
+    testing: Evaluation = SHORT_TESTS,
     seeds: int = 5,
     only: tuple[str, ...] = (),
 ) -> None:

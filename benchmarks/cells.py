@@ -85,7 +85,7 @@ class Online:
 
 
 @dataclass(frozen=True)
-class Testing:
+class Evaluation:
     """Sessions with users whom no agent learns from.
 
     Attributes:
@@ -110,7 +110,7 @@ class Settings:
     judging: Judging = Judging()
     pretraining: Pretraining = Pretraining()
     online: Online = Online()
-    testing: Testing = Testing()
+    testing: Evaluation = Evaluation()
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class Cell:
     variant: Variant
     seed: int
     simulation: Simulation
-    testing: Testing
+    testing: Evaluation
     judging: Judging | None = None
     pretraining: Pretraining | None = None
     online: Online | None = None
@@ -181,7 +181,7 @@ def read_cell(found: dict[str, Any]) -> Cell:
     """The cell that :meth:`Cell.what`'s JSON, with its label, describes."""
     groups = {
         "simulation": Simulation,
-        "testing": Testing,
+        "testing": Evaluation,
         "judging": Judging,
         "pretraining": Pretraining,
         "online": Online,

@@ -21,12 +21,12 @@ import tyro
 from benchmarks.cells import (
     REFERENCES,
     Cell,
+    Evaluation,
     Judging,
     Online,
     Pretraining,
     Settings,
     Simulation,
-    Testing,
     Variant,
     cell_of,
     ialp_of,
@@ -171,7 +171,7 @@ def main(
     judging: Judging,
     pretraining: Pretraining,
     online: Online,
-    testing: Testing,
+    testing: Evaluation,
     place: Place,
     engine: Engine,
 ) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import tyro
 
 from benchmarks.agents import FROM_A_POLICY, FROM_SCRATCH
-from benchmarks.cells import Online, Settings, Simulation, Start, Testing, Variant, cell_of
+from benchmarks.cells import Evaluation, Online, Settings, Simulation, Start, Variant, cell_of
 from benchmarks.engine import Engine, print_failures, run_all
 from benchmarks.records import Place, Record
 from benchmarks.tables import Table, by_variant, estimate, provenance, values_at, write_tables
@@ -92,7 +92,7 @@ def main(
         seeds: number of seeds, from 100 on.
     """
     online = Online(online_steps, updates_per_step, epoch=online_steps)
-    testing = Testing(sessions, curve_points=1, split="train")
+    testing = Evaluation(sessions, curve_points=1, split="train")
     settings = Settings(simulation, online=online, testing=testing)
     agents: list[tuple[str, Start]] = [(name, "text") for name in FROM_A_POLICY]
     for name in FROM_SCRATCH:
