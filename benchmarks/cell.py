@@ -6,7 +6,9 @@ python -m benchmarks.cell runs/cells/a-ialp_ap_seed0_0123456789.json
 from __future__ import annotations
 
 import json
+import os
 import sys
+import threading
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,6 +16,9 @@ from benchmarks.cells import Cell, read_cell
 from benchmarks.experiment import run_cell
 from benchmarks.records import Place
 from recsim_envs.files import write_whole
+
+WITH_INPUT = "--end-with-input"
+"""Ends the process when its standard input ends: an engine's cells do not outlive it."""
 
 
 def write_order(cell: Cell, place: Place, fresh: bool) -> Path:
@@ -50,5 +55,17 @@ def carry_out(file: Path) -> Path:
     return place.file(cell)
 
 
+def end_with_input() -> None:
+    """Ends this process once its standard input does, as it does when its engine is killed."""
+
+    def wait() -> None:
+        os.read(sys.stdin.fileno(), 1)
+        os._exit(1)  # files are written whole or not at all
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 if __name__ == "__main__":
+    if WITH_INPUT in sys.argv:
+        end_with_input()
     carry_out(Path(sys.argv[1]))

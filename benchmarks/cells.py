@@ -89,7 +89,7 @@ class Evaluation:
     """Sessions with users whom no agent learns from.
 
     Attributes:
-        sessions: of each result; a curve's points have a quarter of it, at least 100.
+        sessions: of each result; a curve's points have a quarter of it, at least 250.
         curve_points: tests along a training, besides the paper's epochs.
         stochastic: play with the agents' random policies instead of the greedy ones. For Coat,
             whose users leave a greedy policy that knows two favourite coats at its third step.

@@ -36,8 +36,9 @@ from recsim_envs.report.policies import reference_policies, reference_scorers
 from recsim_envs.sb3 import BatchedVecEnv
 
 CURVE_SHARE = 0.25
-"""Sessions of a curve's point, as a share of a result's; at least ``CURVE_SESSIONS``."""
-CURVE_SESSIONS = 100
+"""Sessions of a curve's point, as a share of a result's; at least ``CURVE_SESSIONS``, if it has
+as many."""
+CURVE_SESSIONS = 250
 EPOCHS = (0, 1, 2)
 """The paper's e of Tables 3 and 4."""
 
@@ -133,7 +134,7 @@ def learn_online(cell: Cell, place: Place, pretrained: Path | None) -> Record:
 def learn(cell: Cell, model: BaseAlgorithm, steps: int, epochs: list[int] | tuple[()]) -> Record:
     """Learns for ``steps``, and tests before, after ``epochs`` and in between."""
     testing = cell.testing
-    few = max(CURVE_SESSIONS, round(testing.sessions * CURVE_SHARE))
+    few = min(testing.sessions, max(CURVE_SESSIONS, round(testing.sessions * CURVE_SHARE)))
     tests = {round(steps * n / testing.curve_points): few for n in range(1, testing.curve_points)}
     tests |= dict.fromkeys((n for n in (0, *epochs, steps) if n <= steps), testing.sessions)
     curve = TestCurve(

@@ -12,11 +12,18 @@ from typing import Any
 from benchmarks.cells import Cell, Simulation
 from recsim_envs.data.dataset import Dataset
 from recsim_envs.files import file_hash, write_whole
-from recsim_envs.provenance import git_revision, versions
+from recsim_envs.provenance import git_revision, last_change, versions
 from recsim_envs.report.play import make_users
 
 Record = dict[str, Any]
 POLICY_FILE = "policy.safetensors"
+DECIDING = (
+    "recsim_envs",
+    "llm_oracle",
+    "ialp_agents",
+    *(f"benchmarks/{name}.py" for name in ("agents", "cells", "curve", "experiment")),
+)
+"""The code that decides a result; tables and reports do not."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,7 @@ def write_record(file: Path, cell: Cell, results: Record, wall_s: float) -> Reco
         "cell": cell.what(),
         **data_of(cell.simulation),
         **made_with(),
+        "revision": git_revision(),
         "wall_s": round(wall_s, 1),
         "policy": file_hash(weights) if weights.is_file() else None,
         **results,
@@ -93,19 +101,13 @@ def write_record(file: Path, cell: Cell, results: Record, wall_s: float) -> Reco
 
 @cache
 def made_with() -> Record:
-    """The code: recsim's revision, and the packages' versions."""
-    return {"revision": git_revision(), "versions": versions()}
+    """The code that decides a result: its last change, and the packages' versions."""
+    return {"code": last_change(*DECIDING), "versions": versions()}
 
 
 def is_old(record: Record) -> bool:
-    """Whether another revision of recsim, or another version of a package, made it."""
+    """Whether other code, or another version of a package, made it."""
     return any(record[name] != value for name, value in made_with().items())
-
-
-def revisions(records: list[Record]) -> str:
-    """Says of which revisions of the code some records are."""
-    found = sorted({str(record["revision"]) for record in records})
-    return f"revision {', '.join(found)}"
 
 
 def data_label(data: Record | Dataset) -> str:

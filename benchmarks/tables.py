@@ -21,7 +21,7 @@ from benchmarks.records import Record, data_label, is_old, made_with
 from recsim_envs.files import write_whole
 
 OLD = "(old)"
-"""Beside whatever an older revision or another version of a package has made."""
+"""Beside whatever other code, or another version of a package, has made."""
 DIGITS = {"reward": 1, "length": 1, "average_reward": 2, "distinct": 2}
 TITLES = {"reward": "R", "length": "Len", "average_reward": "R_avg", "distinct": "distinct"}
 
@@ -235,14 +235,14 @@ def provenance(records: Sequence[Record]) -> tuple[str, ...]:
     n_seeds = len({record["seed"] for record in records})
     over = f"{n_seeds} seeds (Student's t)" if n_seeds > 1 else "the sessions of 1 seed (bootstrap)"
     labels = sorted({data_label(record["data"]) for record in records})
-    found = sorted({str(record["revision"]) for record in records})
+    found = sorted({str(record["code"]) for record in records})
     notes = [
         f"[..] 95% interval over {over}; R_avg = R / Len",
         f"data: {', '.join(labels)}; revision {', '.join(found)}",
     ]
     if any(map(is_old, records)):
-        now = made_with()["revision"]
-        notes.append(f"{OLD}: made by another revision or versions than now ({now}); --fresh again")
+        now = made_with()["code"]
+        notes.append(f"{OLD}: other code or versions than now ({now}); --fresh computes it again")
     return tuple(notes)
 
 

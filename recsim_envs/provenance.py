@@ -18,6 +18,25 @@ def git_revision() -> str:
     return _git("describe", "--always", "--dirty", "--abbrev=12") or "unknown"
 
 
+def last_change(*paths: str) -> str:
+    """The last commit that changed any of ``paths``, marked where they differ from it.
+
+    It stays the same while other files change, such as documentation.
+
+    Args:
+        *paths: files and folders of recsim's checkout, from its top.
+
+    Returns:
+        12 digits, "-dirty" after them where files are changed or new; "unknown" without a checkout.
+    """
+    if not _git("ls-files", Path(__file__).name):
+        return "unknown"
+    from_top = [f":/{path}" for path in paths]
+    commit = _git("log", "-1", "--format=%h", "--abbrev=12", "--", *from_top)
+    dirty = "-dirty" if _git("status", "--porcelain", "--", *from_top) else ""
+    return f"{commit}{dirty}" if commit else "unknown"
+
+
 def versions() -> dict[str, str]:
     """The versions of the packages that decide a result."""
     names = (

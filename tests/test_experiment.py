@@ -150,10 +150,10 @@ def test_a_policy_that_is_gone_or_changed_is_trained_again(tmp_path) -> None:
     assert again["points"] == record["points"] and again["policy"] == record["policy"]
 
 
-def test_records_of_another_revision_are_old(place, monkeypatch) -> None:
+def test_records_of_other_code_are_old(place, monkeypatch) -> None:
     record = run_cell(cell_of(SMALL, ialp_of(COAT), 0), place)
     assert not is_old(record)
-    assert is_old({**record, "revision": "another"})
+    assert is_old({**record, "code": "another"})
     assert is_old({**record, "versions": record["versions"] | {"torch": "0"}})
 
 

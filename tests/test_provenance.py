@@ -27,3 +27,28 @@ def test_a_users_repository_around_an_installed_recsim_is_not_its_revision(tmp_p
     git("add", ".")
     git("commit", "-m", "a checkout that tracks recsim")
     assert module.git_revision() not in ("", "unknown")
+
+
+def test_the_last_change_is_of_the_named_files_alone(tmp_path: Path, monkeypatch) -> None:
+    def git(*arguments: str) -> str:
+        author = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+        command = ["git", *author, *arguments]
+        done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    package = tmp_path / "recsim_envs"
+    package.mkdir()
+    (package / "provenance.py").write_text("")
+    (tmp_path / "docs.md").write_text("a")
+    monkeypatch.setattr(provenance, "__file__", str(package / "provenance.py"))
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "code")
+    code = git("rev-parse", "HEAD")[:12]
+    (tmp_path / "docs.md").write_text("b")
+    git("commit", "-am", "docs")
+    assert provenance.last_change("recsim_envs") == code
+    assert provenance.last_change("recsim_envs", "docs.md") != code
+    (package / "new.py").write_text("")
+    assert provenance.last_change("recsim_envs") == f"{code}-dirty"
+    assert provenance.last_change("docs.md") == git("rev-parse", "HEAD")[:12]
