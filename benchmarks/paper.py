@@ -18,6 +18,7 @@ from typing import Literal
 
 import tyro
 
+from benchmarks.cards import judge_card, users_card
 from benchmarks.cells import (
     REFERENCES,
     Cell,
@@ -137,10 +138,13 @@ def parts_of(paper: Paper, settings: Settings) -> list[Part]:
             if history == "accepted" and env == "Coat":
                 continue
             users = Simulation(f"recsim/{env}-v0", paper.data_of(env), history, paper.users)
+            main = main_variants(users.env)
+            references = [variant for variant in main if variant.agent == REFERENCES]
+            ialp = ialp_of(users.env)
             of_kind = {
-                "main": main_variants(users.env),
-                "llm-online": [ialp_of(users.env), *llm_online(users.env), *A_IALP],
-                "explorations": [A2C, AP_ROW, *explorations()],
+                "main": main,
+                "llm-online": [*references, ialp, *llm_online(users.env), *A_IALP],
+                "explorations": [*references, A2C, ialp, AP_ROW, *explorations()],
             }
             kinds = {
                 kind: variants
@@ -204,16 +208,20 @@ def main(
         tables.append(claims_table(f"claims_{part.name}", title, found, records))
         for number, (kind, env) in FIGURES.items():
             if env == part.env and kind in part.kinds and part.history == "shown":
-                mine = {variant.id for variant in part.kinds[kind]} | {REFERENCES}
+                mine = {variant.id for variant in part.kinds[kind]}
                 shown = [record for record in records if record["variant"] in mine]
                 draw(shown, f"Figure {number}, {title_of(part)}", folder, f"figure{number}")
     for table in tables:
         table.print()
     write_tables(tables, folder, "tables")
     command = shlex.join(["python", "-m", "benchmarks.paper", *sys.argv[1:]])
-    write_report(folder / "report.html", sweep.records, tables, "The paper's benchmark", command)
+    report = folder / "report.html"
+    users = [part.settings.simulation for part in parts]
+    cards = {f"Users of {each.env}": users_card(each) for each in users}
+    cards["Judge"] = judge_card(sweep.records)
+    write_report(report, sweep.records, tables, "The paper's benchmark", command, cards)
     print_failures(sweep)
-    print(f"tables and figures in {folder}; report: {folder / 'report.html'}")
+    print(f"tables and figures in {folder}; report: {report}")
 
 
 def records_of(cells: Sequence[Cell], place: Place) -> list[Record]:

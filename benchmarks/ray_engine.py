@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Generator, Sequence
+from functools import partial
 from pathlib import Path
 
 from benchmarks.engine import run_order
@@ -34,8 +35,11 @@ def on_ray(
     except ModuleNotFoundError:
         raise SystemExit("--engine ray needs Ray: pip install 'recsim-ialp[ray]'") from None
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": False}
-    ray.init(address, **quiet) if address else ray.init("local", num_cpus=workers, **quiet)
+    connect = partial(ray.init, log_to_driver=False, logging_level=logging.ERROR)
+    if address is None:
+        connect("local", num_cpus=workers, include_dashboard=False)
+    else:
+        connect(address)
     try:
         task = ray.remote(num_cpus=1, max_retries=RETRIES)(carry_out)
         names = {task.remote(order): order.stem for order in orders}
