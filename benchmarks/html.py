@@ -12,8 +12,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from plotly.colors import hex_to_rgb
-from plotly.colors.qualitative import D3
+from plotly.colors import hex_to_rgb, qualitative
 from plotly.offline import get_plotlyjs
 
 from benchmarks.html_content import environments, provenance
@@ -23,6 +22,7 @@ from recsim_envs.files import write_whole
 
 TEMPLATE = "html_template.html"
 DASHES = ("dash", "dot", "dashdot", "longdash", "longdashdot")
+COLORS = qualitative.D3
 GRAY = "#8a8a8a"
 """Of what learns from no user; to be seen on white and on black."""
 
@@ -64,7 +64,8 @@ def render(content: Record) -> str:
     """The page of a report's content."""
     figures = {
         plot["id"]: figure(plot).to_html(
-            config={"displaylogo": False, "responsive": True},
+            # Plotly's bar would lie over the legend, and one of its buttons sends data away.
+            config={"displayModeBar": False, "showTips": False, "responsive": True},
             include_plotlyjs=False,
             full_html=False,
             div_id=plot["id"],
@@ -87,8 +88,8 @@ def figure(plot: Record) -> go.Figure:
     """Draws curves with their bands, and dashed lines; each goes at a click on its name."""
     drawn = go.Figure()
     for number, curve in enumerate(plot["curves"]):
-        color = D3[number % len(D3)]
-        many, few = number >= len(D3), len(curve["steps"]) <= 30
+        color = COLORS[number % len(COLORS)]
+        many, few = number >= len(COLORS), len(curve["steps"]) <= 30
         drawn.add_scatter(
             x=curve["steps"],
             y=curve["mean"],
@@ -126,6 +127,7 @@ def figure(plot: Record) -> go.Figure:
         )
     drawn.update_layout(
         template=go.layout.Template(),
+        font={"family": "system-ui, sans-serif"},
         xaxis={"title": {"text": plot["x"]}, "rangemode": "tozero"},
         yaxis={"title": {"text": plot["y"]}},
         showlegend=True,

@@ -41,13 +41,18 @@ def provenance(records: Sequence[Record], command: str) -> Record:
     return {
         "command": command,
         "written": datetime.now(UTC).isoformat(" ", "minutes"),
+        "code": sorted({str(record["code"]) for record in records}),
         "revisions": sorted({str(record["revision"]) for record in records}),
         "versions": {name: sorted(found) for name, found in packages.items()},
         "seeds": sorted({record["seed"] for record in records}),
         "cells": len(records),
         "wall_time": _duration(records),
-        "now": made_with()["revision"],
-        "old": [f"{r['label']} of seed {r['seed']}" for r in records if is_old(r)],
+        "now": made_with()["code"],
+        "old": [
+            f"{r['label']}, seed {r['seed']}, {r['cell']['simulation']['env']}"
+            for r in records
+            if is_old(r)
+        ],
     }
 
 

@@ -38,6 +38,8 @@ from benchmarks.figures import draw
 from benchmarks.html import write_report
 from benchmarks.records import Place, Record, read_record
 from benchmarks.tables import Table, results_table, write_tables
+from benchmarks.track import check_installed
+from benchmarks.track import track as track_sweep
 from benchmarks.variants import explorations, llm_online, main_variants
 
 Env = Literal["LFM", "Industry", "Coat"]
@@ -178,8 +180,22 @@ def main(
     testing: Evaluation,
     place: Place,
     engine: Engine,
+    track: str | None = None,
 ) -> None:
-    """Runs or resumes the sweep, and reports it."""
+    """Runs or resumes the sweep, and reports it.
+
+    Args:
+        paper: what to run.
+        judging: the judge.
+        pretraining: Algorithm 1.
+        online: Algorithm 2, and the agents without a judge.
+        testing: sessions with users whom no agent learns from.
+        place: where the files are.
+        engine: how the cells are computed.
+        track: W&B project that records and tables are logged to.
+    """
+    if track is not None:
+        check_installed()
     settings = Settings(Simulation(), judging, pretraining, online, testing)
     parts = parts_of(paper, settings)
     judges = [judging.judge, *(j for j in paper.judges if j != judging.judge)]
@@ -220,6 +236,8 @@ def main(
     cards = {f"Users of {each.env}": users_card(each) for each in users}
     cards["Judge"] = judge_card(sweep.records)
     write_report(report, sweep.records, tables, "The paper's benchmark", command, cards)
+    if track is not None:
+        track_sweep(sweep.records, tables, place, track)
     print_failures(sweep)
     print(f"tables and figures in {folder}; report: {report}")
 

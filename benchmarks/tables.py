@@ -238,7 +238,7 @@ def provenance(records: Sequence[Record]) -> tuple[str, ...]:
     found = sorted({str(record["code"]) for record in records})
     notes = [
         f"[..] 95% interval over {over}; R_avg = R / Len",
-        f"data: {', '.join(labels)}; revision {', '.join(found)}",
+        f"data: {', '.join(labels)}; code {', '.join(found)}",
     ]
     if any(map(is_old, records)):
         now = made_with()["code"]

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import urllib3
@@ -60,7 +61,7 @@ class ServerJudge(LanguageModelJudge):
         top: log-probabilities to ask for; vLLM allows 20 unless started with --max-logprobs.
 
     Raises:
-        ValueError: for a ``base_url`` that is not one.
+        ValueError: for a ``base_url`` that is not one, or holds a user or password.
     """
 
     def __init__(
@@ -83,8 +84,7 @@ class ServerJudge(LanguageModelJudge):
         backoff: float = 0.5,
         top: int = 20,
     ) -> None:
-        if not base_url.startswith(("http://", "https://")):
-            raise ValueError(f"base_url={base_url!r}: give one such as 'http://localhost:8000/v1'")
+        check_address(base_url)
         self.url = base_url.rstrip("/") + "/completions"
         self.model = model
         self.name = f"{Path(model).name}/server"
@@ -183,6 +183,21 @@ class ServerJudge(LanguageModelJudge):
             )
         least = min(found.values())
         return np.array([found.get(label, least) for label in question.options], dtype=np.float32)
+
+
+def check_address(url: str) -> None:
+    """Refuses what is no server's address, or holds a secret: addresses are written to files.
+
+    Raises:
+        ValueError: for a URL of another kind, or with a user or password, which is not repeated.
+    """
+    if "@" in urlsplit(url).netloc:
+        raise ValueError(
+            "the judge's URL holds a user or password, and URLs are written to records and caches: "
+            "leave it out, and put a key into the environment variable OPENAI_API_KEY"
+        )
+    if not url.startswith(("http://", "https://")):
+        raise ValueError(f"base_url={url!r}: give one such as 'http://localhost:8000/v1'")
 
 
 def _top_log_probs(log_probs: dict[str, Any]) -> list[tuple[str, float]]:

@@ -80,7 +80,7 @@ def test_every_variant_runs_and_is_what_it_says(place, monkeypatch, variant) -> 
 
         monkeypatch.setattr(experiment, make, keep)
     cell = cell_of(SMALL, variant, 0)
-    record = run_cell(cell, place, fresh=True)
+    record = run_cell(cell, place)
     assert record["variant"] == variant.id and record["data"]["replica"]
     assert all(record["reward_hashes"]) and record["versions"]["torch"] and record["revision"]
     if variant.agent == "references":
@@ -157,6 +157,30 @@ def test_records_of_other_code_are_old(place, monkeypatch) -> None:
     assert is_old({**record, "versions": record["versions"] | {"torch": "0"}})
 
 
+def test_fresh_computes_what_is_old_once(place, monkeypatch) -> None:
+    """The pre-training too; what was computed again is not old any more."""
+    cell = cell_of(SMALL, AP, 2)
+    needed = pretraining_of(cell)
+    assert needed is not None
+    run_cell(cell, place)
+    for each in (cell, needed):
+        file = place.file(each)
+        old = json.loads(file.read_text()) | {"code": "older"}
+        file.write_text(json.dumps(old))
+    computed = []
+    learn = experiment.learn
+
+    def watched(cell, *args, **kwargs):
+        computed.append(cell.variant.id)
+        return learn(cell, *args, **kwargs)
+
+    monkeypatch.setattr(experiment, "learn", watched)
+    assert run_cell(cell, place)["code"] == "older"
+    run_cell(cell, place, fresh=True)
+    run_cell(cell, place, fresh=True)
+    assert computed == ["ialp", "a-ialp_ap"]
+
+
 def test_another_data_set_of_the_same_name_is_another_record(place, monkeypatch) -> None:
     cell = cell_of(SMALL, AP, 0)
     file = place.file(cell)
@@ -210,3 +234,9 @@ def test_keys_are_in_no_file(place, monkeypatch) -> None:
     run_cell(cell_of(SMALL, ialp_of(COAT), 1), place)
     for file in Path(place.output).rglob("*"):
         assert not file.is_file() or b"sk-very-secret" not in file.read_bytes()
+
+
+def test_a_url_with_a_password_is_refused_and_not_repeated() -> None:
+    with pytest.raises(ValueError, match="user or password") as refusal:
+        Judging("https://me:hunter2@judge.example/v1#model")
+    assert "hunter2" not in str(refusal.value)
