@@ -23,14 +23,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
-from scipy.optimize import minimize
-from scipy.special import log_softmax, softmax
-from sklearn.model_selection import GroupKFold
 from sklearn.preprocessing import normalize
 from tqdm.auto import tqdm
 
+from benchmarks.choice_model import cross_fitted, mean_by_sequence
 from benchmarks.records import data_label, made_with
-from benchmarks.tables import Estimate, Table, write_tables
+from benchmarks.tables import Table, write_tables
 from llm_oracle.build import build_judge
 from llm_oracle.evaluate import BATCH, LIKED, Questions
 from llm_oracle.judge import TfidfJudge
@@ -40,12 +38,9 @@ from recsim_envs.data.dataset import DataError, Dataset
 from recsim_envs.data.store import load_data
 from recsim_envs.files import write_whole
 from recsim_envs.provenance import git_revision
-from recsim_envs.report.figures import ratio_of
 
 HISTORY = 12
 """Choices that TF-IDF sees; a language model may be shown fewer."""
-RIDGE = 0.1
-"""In nats: too small to matter, but a feature that always decides keeps a finite weight."""
 FEATURES = {"popularity": 1, "+ TF-IDF": 3}
 """How many of :func:`features_of` each model has; the judge's has all."""
 
@@ -259,62 +254,6 @@ def text_likeness(dataset: Dataset, questions: Questions) -> FloatArray:
         likeness[row, :, 0] = (tfidf.items[slate] @ tfidf.items[past[-1:]].T).toarray()[:, 0]
         likeness[row, :, 1] = tfidf.items[slate] @ profile
     return likeness
-
-
-def cross_fitted(
-    features: FloatArray, answers: IntArray, sequences: IntArray, folds: int
-) -> tuple[FloatArray, FloatArray]:
-    """Predicts the choices of each part of the sequences by a fit on the other parts.
-
-    Args:
-        features: (B, k, d) of the candidates.
-        answers: (B,) index of the true choice.
-        sequences: (B,) where each question comes from.
-        folds: number of parts.
-
-    Returns:
-        The log-likelihood of each true choice in nats, (B,), and 1 where it was the likeliest.
-
-    Raises:
-        ValueError: if there are fewer sequences than folds.
-    """
-    utilities = np.empty(features.shape[:2])
-    for seen, unseen in GroupKFold(folds).split(features, groups=sequences):
-        utilities[unseen] = features[unseen] @ fit_logit(features[seen], answers[seen])
-    log_likelihood: FloatArray = log_softmax(utilities, axis=1)[np.arange(len(answers)), answers]
-    return log_likelihood, (utilities.argmax(axis=1) == answers).astype(np.float64)
-
-
-def fit_logit(features: FloatArray, answers: IntArray) -> FloatArray:
-    """The weights (d,) of a conditional logit model, by maximum likelihood with a small ridge.
-
-    Args:
-        features: (B, k, d) of the candidates, in any units.
-        answers: (B,) index of the true choice.
-    """
-    rows = np.arange(len(answers))
-    # Only differences within a slate count.
-    spread = (features - features.mean(axis=1, keepdims=True)).std(axis=(0, 1))
-    unit = np.where(spread > 0, spread, 1.0)
-    scaled = features / unit
-
-    def loss(weights: FloatArray) -> tuple[float, FloatArray]:
-        utilities = scaled @ weights
-        likelihood = log_softmax(utilities, axis=1)[rows, answers].sum()
-        expected = (softmax(utilities, axis=1)[..., None] * scaled).sum(axis=1)
-        slope = (scaled[rows, answers] - expected).sum(axis=0)
-        return RIDGE / 2 * weights @ weights - likelihood, RIDGE * weights - slope
-
-    found = minimize(loss, np.zeros(features.shape[2]), jac=True, method="L-BFGS-B")
-    weights: FloatArray = found.x / unit
-    return weights
-
-
-def mean_by_sequence(values: FloatArray, sequences: IntArray) -> Estimate:
-    """The mean of the questions' values (B,), its interval from resampling whole sequences."""
-    _, place = np.unique(sequences, return_inverse=True)
-    sums, sizes = np.bincount(place, values), np.bincount(place)
-    return Estimate(*ratio_of(sums, sizes), n=len(sums))
 
 
 if __name__ == "__main__":

@@ -8,16 +8,8 @@ import pytest
 from scipy.special import log_softmax
 
 from benchmarks import judge_gain
-from benchmarks.judge_gain import (
-    HISTORY,
-    Settings,
-    cross_fitted,
-    draw_questions,
-    fit_logit,
-    main,
-    mean_by_sequence,
-    text_likeness,
-)
+from benchmarks.choice_model import cross_fitted, fit_logit, mean_by_sequence
+from benchmarks.judge_gain import HISTORY, Settings, draw_questions, main, text_likeness
 from llm_oracle.evaluate import LIKED, Questions
 from recsim_envs.data.dataset import DataError
 from recsim_envs.data.store import load_data
