@@ -1,4 +1,4 @@
-"""Conditional logit models of choices (McFadden, 1974), fitted on some sequences, used on others."""
+"""Conditional logit models of choices (McFadden, 1974), measured on sequences not fitted on."""
 
 from __future__ import annotations
 

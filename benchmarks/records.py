@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,7 @@ def write_record(file: Path, cell: Cell, results: Record, wall_s: float) -> Reco
         **data_of(cell.simulation),
         **made_with(),
         "revision": git_revision(),
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "wall_s": round(wall_s, 1),
         "policy": file_hash(weights) if weights.is_file() else None,
         **results,

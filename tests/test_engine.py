@@ -46,6 +46,8 @@ BAD = Variant("bad", "bad", "DQN", changes={"nonsense": 1})
 CELLS = [cell_of(SMALL, variant, 0) for variant in (AP, ialp_of(COAT), DQN, REFERENCES)]
 FEW = CELLS[:2]
 """One that starts from the other."""
+VARIES = ("wall_s", "learning_s", "made", "revision")
+"""What two records of the same cell need not share."""
 DRIVER = """
 import json, sys
 from pathlib import Path
@@ -85,7 +87,7 @@ def records_in(folder: Path) -> dict[str, Record]:
     found = {}
     for file in folder.glob("*_replica/*.json"):
         record = json.loads(file.read_text())
-        found[file.name] = {k: v for k, v in record.items() if k not in ("wall_s", "learning_s")}
+        found[file.name] = {k: v for k, v in record.items() if k not in VARIES}
     return found
 
 
