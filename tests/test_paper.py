@@ -9,7 +9,7 @@ import pytest
 from benchmarks import paper as benchmark
 from benchmarks.cells import Evaluation, Judging, Online, Pretraining, Settings, Simulation
 from benchmarks.engine import Engine
-from benchmarks.paper import Paper, cells_of, parts_of
+from benchmarks.grid import Paper, parts_of
 from benchmarks.records import Place
 
 SETTINGS = Settings(
@@ -46,13 +46,15 @@ def test_a_table_or_figure_runs_what_it_needs() -> None:
 
 
 def test_cells_come_seed_by_seed_and_once() -> None:
-    part = parts_of(Paper(envs=("Industry",), histories=("shown",)), SETTINGS)[0]
-    cells = cells_of(part, 2)
+    paper = Paper(envs=("Industry",), histories=("shown",), judges=("tfidf", "popularity"), seeds=2)
+    part = parts_of(paper, SETTINGS)[0]
+    cells = part.cells
     assert [cell.seed for cell in cells] == sorted(cell.seed for cell in cells)
     names = [(cell.variant.id, cell.seed) for cell in cells]
     assert len(set(names)) == len(names)
     ids = {name for name, _ in names}
     assert {"references", "ialp", "a2c.text", "llm-online", "a-ialp_ap.greedy"} <= ids
+    assert {judge: len(others) for judge, others in part.of_judges.items()} == {"popularity": 4}
 
 
 @pytest.fixture(scope="module")
