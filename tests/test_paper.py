@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -104,4 +105,5 @@ def test_commands_are_printed_for_what_is_missing(swept, capsys) -> None:
     run(Engine(print_commands=True), seeds=2)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 9 and all("benchmarks.cell" in line for line in lines)
-    assert {json.loads(open(line.split()[-1]).read())["cell"]["seed"] for line in lines} == {1}
+    orders = [json.loads(Path(line.split()[-1]).read_text()) for line in lines]
+    assert {order["cell"]["seed"] for order in orders} == {1}
