@@ -65,7 +65,7 @@ CLAIMS = {
     "C4": "A-iALP_ap starts high and stays stable",
     "C5": "A-iALP passes LLMOnline",
     "C6": "A-iALP is above A2C under all explorations",
-    "C7": "the language model teaches more than TF-IDF and popularity",
+    "C7": "the judge (the paper: a language model) teaches more than simpler ones",
     "C8": "A-iALP beats what costs nothing (ours)",
 }
 
