@@ -127,7 +127,7 @@ def claims_table(
     for claim, says in CLAIMS.items():
         mine = [finding for finding in found if finding.claim == claim]
         for number, finding in enumerate(mine):
-            head = (f"{claim}: {says}", f"**{verdict_of(mine)}**") if number == 0 else ("", "")
+            head = (f"{claim}: {says}", verdict_of(mine)) if number == 0 else ("", "")
             digits = 2 if abs(finding.difference.mean) < 1 else 1
             rows.append((*head, finding.what, finding.difference.printed(digits, sign=True)))
             numbers.append(

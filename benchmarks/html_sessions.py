@@ -12,8 +12,8 @@ from benchmarks.records import Record
 from recsim_envs.data.dataset import Dataset
 from recsim_envs.report.play import make_users
 
-PREFERRED = ("A-iALP_ap", "A-iALP_ft")
-"""Trained agents to show, the best first; then any other."""
+PREFERRED = ("a-ialp_ap", "a-ialp_ft")
+"""Trained variants to show, the best first; then any other."""
 RANDOM = "random"
 """The reference policy that stands in where no agent started from nothing."""
 
@@ -81,8 +81,8 @@ def _trained(records: Sequence[Record]) -> list[tuple[int, Sample]]:
     online = [r for r in records if r["cell"]["online"] and r.get("samples", {}).get("after")]
 
     def rank(record: Record) -> int:
-        agent = record["cell"]["variant"]["agent"]
-        return PREFERRED.index(agent) if agent in PREFERRED else len(PREFERRED)
+        name = record["variant"]
+        return PREFERRED.index(name) if name in PREFERRED else len(PREFERRED)
 
     return [
         (record["seed"], (f"{record['label']}, trained", record["samples"]["after"]))

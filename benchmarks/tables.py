@@ -84,7 +84,7 @@ class Table:
         for number, column in enumerate(self.columns):
             table.add_column(escape(column), justify="right" if number else "left")
         for row in self.rows:
-            table.add_row(*(escape(cell.replace("**", "")) for cell in row))
+            table.add_row(*(escape(cell) for cell in row))
         (console or Console(width=150)).print(table)
 
 
