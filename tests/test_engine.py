@@ -49,11 +49,13 @@ FEW = CELLS[:2]
 VARIES = ("wall_s", "learning_s", "made", "revision")
 """What two records of the same cell need not share."""
 DRIVER = """
-import json, sys
+import json, signal, sys
 from pathlib import Path
 from benchmarks.cells import read_cell
 from benchmarks.engine import Engine, print_failures, run_all
 from benchmarks.records import Place
+# A shell's background job, and so what it starts, ignores Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 cells, folder, engine = (json.loads(argument) for argument in sys.argv[1:])
 place = Place(Path(folder), Path(folder) / "verdicts.sqlite")
 print_failures(run_all([read_cell(cell) for cell in cells], place, Engine(**engine)))
