@@ -27,6 +27,7 @@ FORMAT = 2
 HELD_OUT = 0.2
 """Share of the held-out sequences (the paper, section 5.1: 80% for training, 20% for testing)."""
 NUMBERS = {"sequence": np.int32, "item": np.int32, "user": np.int32}
+EXACT = ("rating", "time")
 TABLES = ("items", "interactions", "users")
 
 
@@ -182,10 +183,7 @@ class Dataset:
             name=about["name"],
             scenario=about["scenario"],
             items=_read_texts(folder / "items.csv.gz"),
-            # To the last bit, as the hash reads them: pandas rounds faster by default.
-            interactions=pd.read_csv(
-                folder / "interactions.csv.gz", dtype=NUMBERS, float_precision="round_trip"
-            ),
+            interactions=_read_interactions(folder / "interactions.csv.gz"),
             users=_read_texts(folder / "users.csv.gz") if about["n_users"] else None,
             replica=about["replica"],
             split_seed=about["split_seed"],
@@ -242,6 +240,15 @@ def _quoting(table: pd.DataFrame) -> Literal[0, 2]:
     texts = table.select_dtypes(exclude="number")
     has_return = any(column.str.contains("\r", regex=False).any() for _, column in texts.items())
     return csv.QUOTE_NONNUMERIC if has_return else csv.QUOTE_MINIMAL
+
+
+def _read_interactions(file: Path) -> pd.DataFrame:
+    table = pd.read_csv(file, dtype=NUMBERS | dict.fromkeys(EXACT, str))
+    for column in table.columns.intersection(EXACT):
+        whole = not table[column].str.contains(".", regex=False).any()
+        # NumPy reads a float to its last bit, as the hash does; pandas' faster reader may not.
+        table[column] = table[column].to_numpy(object).astype("int64" if whole else "float64")
+    return table
 
 
 def _read_texts(file: Path) -> pd.DataFrame:

@@ -55,7 +55,7 @@ def check_order(
         raise DataError(
             f"{name} has {why}, and the rows of every sequence are in the order of the item ids, "
             f"which is not that of time: add a column {TIME_COLUMNS[0]!r} or 'position', or say "
-            "--rows-in-order (rows_in_order=True) if it is"
+            "--rows-in-order if it is (in Python, reading=Reading(rows_in_order=True))"
         )
     note = (
         f"order: {name} has {why}, so the order of the rows is taken as that of time; what comes "
@@ -63,8 +63,8 @@ def check_order(
     )
     account.note(note)
     warnings.warn(
-        f"{note}. Add a column {TIME_COLUMNS[0]!r} or 'position', or say --rows-in-order "
-        "(rows_in_order=True) if it is",
+        f"{note}. Add a column {TIME_COLUMNS[0]!r} or 'position', or say --rows-in-order if it is "
+        "(in Python, reading=Reading(rows_in_order=True))",
         stacklevel=4,
     )
 

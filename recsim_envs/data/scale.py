@@ -35,7 +35,7 @@ def check_scale(events: Table, ratings: pd.Series, scale: tuple[float, float]) -
             f"{events.place(row)}: rating {ratings.iloc[row]} is outside {low:g}..{high:g}: "
             "correct it, or declare the scale; the ratings span "
             f"{ratings.min():g}..{ratings.max():g}, so perhaps --rating-scale {ratings.min():g} "
-            f"{ratings.max():g} (rating_scale=)"
+            f"{ratings.max():g}"
         )
 
 
@@ -73,7 +73,7 @@ def who_liked(
     if not kept.any():
         raise DataError(
             f"{events.name}: no rating reaches {least:g}, the highest is {ratings.max():g}: lower "
-            "--liked (liked=), or drop the column where every row is a choice"
+            "--liked, or drop the column where every row is a choice"
         )
     return account.keep("interactions", kept, f"rated below {least:g}")
 
@@ -84,7 +84,7 @@ def mark_splits(events: Table, seed: int, account: Account) -> pd.Series:
     Without a column ``split`` a fifth, drawn at random, measures.
 
     Raises:
-        DataError: for any other mark, naming the row, or if one of the two is missing.
+        DataError: for any other mark, naming the row.
     """
     n = len(events.frame)
     if "split" not in events.frame.columns:
@@ -102,10 +102,5 @@ def mark_splits(events: Table, seed: int, account: Account) -> pd.Series:
             raise DataError(
                 f"{events.place(row)}: split {marks.iloc[row]!r}: mark self-selected ratings "
                 "'train' and those of randomly drawn items 'test', or drop the column"
-            )
-    for split in SPLITS:
-        if not (marks == split).any():
-            raise DataError(
-                f"{events.name}: none of {n} ratings is marked {split!r}: give ratings of both"
             )
     return marks
