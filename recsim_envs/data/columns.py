@@ -78,7 +78,7 @@ def to_table(frame: Frame, name: str) -> Table:
             raise DataError(f"{name} has columns of different lengths, {lengths}: make them equal")
         # As objects: pandas would make floats of integers with gaps.
         table = pd.DataFrame({c: pd.Series(values, dtype=object) for c, values in lists.items()})
-    elif hasattr(frame, "columns") and hasattr(frame, "get_column"):
+    elif hasattr(frame, "get_column"):
         table = pd.DataFrame({c: _of_polars(frame.get_column(c)) for c in frame.columns})
     else:
         raise DataError(
@@ -112,8 +112,7 @@ def texts(table: Table, column: str, *, is_id: bool = False) -> pd.Series:
         written[known] = _float_texts(table, column, values, np.flatnonzero(known), is_id)
     elif kind not in ("string", "empty"):
         if kind not in AS_WRITTEN:
-            for row in np.flatnonzero(known):
-                _refuse_doubtful(table, column, int(row), cells.iloc[row], is_id)
+            _refuse_doubtful(table, column, cells[known], is_id)
         written = written.map(str)
     try:
         "".join(written).encode()
@@ -179,19 +178,21 @@ def _float_texts(
     return [str(int(value)) for value in floats]
 
 
-def _refuse_doubtful(table: Table, column: str, row: int, value: Any, is_id: bool) -> None:
+def _refuse_doubtful(table: Table, column: str, cells: pd.Series, is_id: bool) -> None:
     """Raises DataError for a value of a column of mixed types that has no one spelling."""
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        raise _error(
-            table, column, row, "is a float among other types: give all as integers or as texts"
-        )
-    if is_id and not isinstance(value, str):
+    for row, value in cells.items():
+        if isinstance(value, float | np.floating) and float(value).is_integer():
+            raise _error(
+                table, column, row, "is a float among other types: give all as integers or as texts"
+            )
+        if isinstance(value, bytes | list | tuple | dict | set | np.ndarray):
+            raise _error(
+                table, column, row, "is no text: join or decode the values, or drop the column"
+            )
+    if is_id:
+        row = next(row for row, value in cells.items() if not isinstance(value, str))
         raise _error(
             table, column, row, "stands in a column of several types: give all ids as texts"
-        )
-    if isinstance(value, bytes | list | tuple | dict | set | np.ndarray):
-        raise _error(
-            table, column, row, "is no text: join or decode the values, or drop the column"
         )
 
 
