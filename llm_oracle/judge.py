@@ -107,7 +107,7 @@ class TfidfJudge:
             if dataset.users is not None:
                 self.users = vectorizer.transform(dataset.users["text"])
         # How many items hold each word; a word of one item makes it like itself only.
-        if self.items.getnnz(axis=0).max() < 2 and self.users is None:
+        if np.bincount(self.items.indices, minlength=1).max() < 2 and self.users is None:
             warnings.warn(
                 f"the item texts of {dataset.name!r} share no word that tells items apart: the "
                 "TF-IDF judge will answer None to every slate of new items. Prepare the data with "
