@@ -133,7 +133,8 @@ def test_a_text_that_could_be_two_is_refused_and_others_are_written_as_they_are(
 def test_what_is_written_comes_back_to_the_bit(tmp_path):
     """Tables that could not be read back were called prepared."""
     strange = ["a\rb", 'c\r\n"d"', " e\x00f ", "NA"]
-    dataset = build(two_each(time=[0.1, 1574000000.123457, 2 / 3, 1e9 / 3]), ITEMS | {"x": strange})
+    events = two_each(time=[0.1, 1574000000.123457, 2 / 3, 1e9 / 3], split=["1", "2", "NA", ""])
+    dataset = build(events, ITEMS | {"x": strange})
     dataset.save(tmp_path)
     again = Dataset.load(tmp_path)
     assert again.items["x"].tolist() == strange

@@ -243,7 +243,8 @@ def _quoting(table: pd.DataFrame) -> Literal[0, 2]:
 
 
 def _read_interactions(file: Path) -> pd.DataFrame:
-    table = pd.read_csv(file, dtype=NUMBERS | dict.fromkeys(EXACT, str))
+    as_written = dict.fromkeys((*EXACT, "split"), str)
+    table = pd.read_csv(file, dtype=NUMBERS | as_written, keep_default_na=False)
     for column in table.columns.intersection(EXACT):
         whole = not table[column].str.contains(".", regex=False).any()
         # NumPy reads a float to its last bit, as the hash does; pandas' faster reader may not.
