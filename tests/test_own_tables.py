@@ -112,6 +112,8 @@ def test_user_ids_that_pandas_made_floats_of_are_the_integers_again():
         ([["a"], ["a"], "b", "b"], ["row 0", "user_id", "is no text"]),
         ([b"a", b"a", b"b", b"b"], ["row 0", "user_id b'a'"]),
         (["a", "a", "\ud800", "\ud800"], ["row 2", "Unicode"]),
+        (["a", "b\0", "c", "c"], ["row 1", "user_id 'b\\x00'", "NUL"]),
+        (["a", "a\nb", "c", "c"], ["row 1", "user_id 'a\\nb'", "line break"]),
     ],
 )
 def test_an_id_that_could_be_two_is_refused(ids, words):
@@ -132,7 +134,7 @@ def test_a_text_that_could_be_two_is_refused_and_others_are_written_as_they_are(
 
 def test_what_is_written_comes_back_to_the_bit(tmp_path):
     """Tables that could not be read back were called prepared."""
-    strange = ["a\rb", 'c\r\n"d"', " e\x00f ", "NA"]
+    strange = ["a\rb", 'c\r\n"d"', " e ", "NA"]
     events = two_each(time=[0.1, 1574000000.123457, 2 / 3, 1e9 / 3], split=["1", "2", "NA", ""])
     dataset = build(events, ITEMS | {"x": strange})
     dataset.save(tmp_path)

@@ -114,12 +114,7 @@ def texts(table: Table, column: str, *, is_id: bool = False) -> pd.Series:
         if kind not in AS_WRITTEN:
             _refuse_doubtful(table, column, cells[known], is_id)
         written = written.map(str)
-    try:
-        "".join(written).encode()
-    except UnicodeEncodeError:
-        for place, text in enumerate(written):
-            if text != text.encode(errors="ignore").decode():
-                raise _error(table, column, place, "is no valid Unicode: correct it") from None
+    _refuse_unwritable(table, column, written, is_id)
     return written.astype(str)
 
 
@@ -176,6 +171,23 @@ def _float_texts(
             "column as text or as integers (pandas: dtype='Int64')",
         )
     return [str(int(value)) for value in floats]
+
+
+def _refuse_unwritable(table: Table, column: str, written: pd.Series, is_id: bool) -> None:
+    """Raises DataError for a text that no file would give back."""
+    together = "".join(written)
+    try:
+        together.encode()
+    except UnicodeEncodeError as error:
+        ends = written.str.len().cumsum()
+        row = int((ends > error.start).argmax())
+        raise _error(table, column, row, "is no valid Unicode: correct it") from None
+    if "\0" in together:
+        row = int(written.str.contains("\0", regex=False).argmax())
+        raise _error(table, column, row, "holds the character NUL: take it out")
+    if is_id and (broken := written.str.contains(r"[\r\n]")).any():
+        # In a file such an id cannot be told from rows that a quote has swallowed.
+        raise _error(table, column, int(broken.argmax()), "holds a line break: take it out")
 
 
 def _refuse_doubtful(table: Table, column: str, cells: pd.Series, is_id: bool) -> None:
