@@ -248,7 +248,9 @@ def test_rows_without_a_time_are_warned_of_and_those_sorted_by_item_refused():
     def rows(of_users):
         return {"user_id": np.repeat(range(10), 6), "item_id": of_users.ravel()}
 
-    with pytest.warns(UserWarning, match="no column of a time or position.*taken as that of time"):
+    with pytest.warns(
+        UserWarning, match="no column of a time or position.*rows is taken as that of time"
+    ):
         found = build(rows(drawn), items)
     assert any("order of the rows is taken" in note for note in found.account["notes"])
     same_time = rows(np.sort(drawn)) | {"date": ["2020-01-01"] * 60}
@@ -262,6 +264,9 @@ def test_rows_without_a_time_are_warned_of_and_those_sorted_by_item_refused():
         assert shapes(kept) == np.sort(drawn).tolist()
         ties = build(rows(drawn) | {"time": np.repeat(range(30), 2)}, items)
     assert any("30 of 50 neighbours" in note for note in ties.account["notes"])
+    by_day = np.sort(drawn.reshape(10, 3, 2)).reshape(10, 6)  # two a day, sorted by item
+    with pytest.warns(UserWarning, match="30 of 50 neighbours.*of the item ids"):
+        build(rows(by_day) | {"time": np.repeat(range(30), 2)}, items)
 
 
 # Rows

@@ -14,12 +14,16 @@ from recsim_envs.data.times import TIME_COLUMNS
 
 ENOUGH = 20
 """Neighbours: so many stand in the order of the ids by chance once in a million."""
+FIX = (
+    f"add a column {TIME_COLUMNS[0]!r} or 'position' that tells them apart, or say --rows-in-order "
+    "if the rows are in the order of time (in Python, reading=Reading(rows_in_order=True))"
+)
 
 
 def check_order(
     table: pd.DataFrame, item_ids: pd.Series, name: str, rows_in_order: bool, account: Account
 ) -> None:
-    """Warns where only the rows' order says what came first, and refuses that of the items.
+    """Warns where the rows' order alone says what came first, and refuses that of the items.
 
     Args:
         table: the interactions as sorted, columns ``sequence``, ``item``, and ``time`` and
@@ -39,34 +43,27 @@ def check_order(
     for column in by:
         tied &= np.diff(table[column].to_numpy()) == 0
     n_tied, n = int(tied.sum()), int(same.sum())
-    if n_tied < n:
-        if n_tied:
-            account.note(
-                f"order: {n_tied} of {n} neighbours in a sequence have the same "
-                f"{' and '.join(by)}: there the order of the rows is taken as that of time"
-            )
+    if rows_in_order or not n_tied:
+        account.note("order: that of the rows, as given" if n_tied else "order: known everywhere")
         return
-    if rows_in_order or not n:
-        account.note("order: that of the rows, as given")
-        return
-    why = f"the same {' and '.join(by)} everywhere" if by else "no column of a time or position"
     item = table["item"].to_numpy()
-    if n >= ENOUGH and any(_sorted(rank[item], tied) for rank in _ranks(item_ids)):
-        raise DataError(
-            f"{name} has {why}, and the rows of every sequence are in the order of the item ids, "
-            f"which is not that of time: add a column {TIME_COLUMNS[0]!r} or 'position', or say "
-            "--rows-in-order if it is (in Python, reading=Reading(rows_in_order=True))"
-        )
-    note = (
-        f"order: {name} has {why}, so the order of the rows is taken as that of time; what comes "
-        "next is all that a reward model learns"
-    )
+    by_id = n_tied >= ENOUGH and any(_sorted(rank[item], tied) for rank in _ranks(item_ids))
+    what = " and ".join(by)
+    note = f"order: {n_tied} of {n} neighbours in a sequence have the same {what}"
+    if n_tied == n:
+        why = f"the same {what} everywhere" if by else "no column of a time or position"
+        note = f"order: {name} has {why}"
+        if by_id:
+            raise DataError(
+                f"{note}, and the rows of every sequence are in the order of the item ids, which "
+                f"is not that of time: {FIX}"
+            )
+    note += ": there the order of the rows is taken as that of time"
+    if by_id:
+        note += ", though it is that of the item ids, which a reward model will learn"
     account.note(note)
-    warnings.warn(
-        f"{note}. Add a column {TIME_COLUMNS[0]!r} or 'position', or say --rows-in-order if it is "
-        "(in Python, reading=Reading(rows_in_order=True))",
-        stacklevel=4,
-    )
+    if by_id or n_tied == n:
+        warnings.warn(f"{note}: {FIX}", stacklevel=4)
 
 
 def _ranks(item_ids: pd.Series) -> list[IntArray]:
