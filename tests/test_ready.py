@@ -82,7 +82,7 @@ def use(monkeypatch, tmp_path, dataset):
 )
 def test_any_texts_can_be_played_and_judged(monkeypatch, tmp_path, texts):
     card = use(monkeypatch, tmp_path, sessions(walks(), texts=texts))
-    about = " ".join(card["account"]["texts"])
+    about = " ".join(card["account"]["judges"])
     assert ("no two items share a word" in about) == (texts not in (CHINESE, ["same"] * 12))
     assert ("12 of 12 items have none" in about) == (texts[0] == "")
     assert ("all are the same" in about) == (len(set(texts)) == 1)
@@ -101,6 +101,14 @@ def test_any_texts_can_be_played_and_judged(monkeypatch, tmp_path, texts):
 )
 def test_few_and_monotonous_sequences_can_be_played(monkeypatch, tmp_path, sequences):
     use(monkeypatch, tmp_path, sessions(sequences))
+
+
+def test_the_card_says_where_judges_cannot_be_compared(tmp_path):
+    asked = {}
+    for n_items in (12, 14):
+        card = prepare(sessions(walks(n_items=n_items), n_items), tmp_path / "mine", **SMALL)
+        asked[n_items] = not any("nothing to ask" in note for note in card["account"]["judges"])
+    assert asked == {12: False, 14: True}, "four items a sequence and ten others"
 
 
 @pytest.mark.parametrize(
@@ -240,6 +248,9 @@ def test_marks_of_ratings_are_train_and_test_and_both_are_needed(tmp_path):
         rated(films(split=np.where(marks == "test", "valid", "train")))
     with pytest.raises(DataError, match="no rating with split 'test'"):
         prepare(rated(films(split="train")), tmp_path / "mine")
+    lonely = films(split=marks).iloc[:8]
+    with pytest.raises(DataError, match="has 1 user: give two"):
+        prepare(rated(lonely, {"user_id": [0], "occupation": ["x"]}), tmp_path / "mine")
     with pytest.raises(DataError, match="no column 'rating'"):
         rated(films().drop(columns="rating"), all_ratings=True)
 

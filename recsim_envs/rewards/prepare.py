@@ -23,7 +23,13 @@ from recsim_envs.rewards.evaluate import questions_of, reward_model_figures
 from recsim_envs.rewards.factorise import factorise
 from recsim_envs.rewards.fit import fit_reward_model
 from recsim_envs.rewards.ratings import RATING_RANGE, RATINGS_FILE, rating_rmse
-from recsim_envs.rewards.ready import check_items, check_ratings, check_sequences, has_ratings
+from recsim_envs.rewards.ready import (
+    check_items,
+    check_ratings,
+    check_sequences,
+    has_ratings,
+    question_notes,
+)
 from recsim_envs.rewards.repeats import calibrate_repeats, repeat_rates
 from recsim_envs.rewards.reward_model import SIMILARITY_DIM, SequenceRewardModel
 from recsim_envs.rewards.sequence import SequenceReward
@@ -81,7 +87,10 @@ def prepare(
             "data_hash": dataset.hash,
             "replica": dataset.replica,
             "seed": seed,
-            "account": {**dataset.account, "texts": text_notes(dataset)},
+            "account": {
+                **dataset.account,
+                "judges": [*text_notes(dataset), *question_notes(dataset)],
+            },
             "versions": {name: version(name) for name in ("torch", "numpy", "pandas")},
             **figures,
         }

@@ -14,6 +14,8 @@ from recsim_envs.data.dataset import DataError, Dataset
 
 CANDIDATES = 10
 """Of a judge's slate (the paper: k = 10)."""
+LIKED = 4
+"""The lowest rating, of 1 to 5, of what counts as a choice where every rating is kept."""
 
 
 class Parts(NamedTuple):
@@ -78,8 +80,10 @@ def check_sequences(dataset: Dataset) -> Parts:
 
 
 def check_ratings(dataset: Dataset) -> None:
-    """Raises DataError unless there are ratings to learn from and ratings to measure on."""
+    """Raises DataError unless two users gave ratings to learn from and ratings to measure on."""
     rated = dataset.interactions
+    if dataset.n_users < 2:
+        raise DataError(f"{dataset.name!r} has {dataset.n_users} user: give two or more")
     if "split" not in rated.columns:
         raise DataError(
             "interactions has no column 'split': mark self-selected ratings 'train' and randomly "
@@ -90,3 +94,18 @@ def check_ratings(dataset: Dataset) -> None:
             raise DataError(
                 f"interactions has no rating with split {split!r}: give ratings of both"
             )
+
+
+def question_notes(dataset: Dataset) -> list[str]:
+    """Says so if judges cannot be compared on the held-out sequences."""
+    rows = dataset.interactions[dataset.interactions["sequence"].isin(dataset.held_out)]
+    if "rating" in rows.columns:
+        rows = rows[rows["rating"] >= LIKED]
+    items = rows.groupby("sequence")["item"]
+    new = dataset.n_items - items.nunique()
+    if ((items.size() > 1) & (new >= CANDIDATES)).any():
+        return []
+    return [
+        f"judges: no held-out sequence holds two choices and leaves {CANDIDATES} other items, so "
+        "`recsim judge-report` has nothing to ask; a lower --k needs fewer others"
+    ]
