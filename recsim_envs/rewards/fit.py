@@ -145,18 +145,22 @@ def fit_reward_model(
 def _set_aside(sequences: Sequence[IntArray]) -> tuple[list[int], list[int]]:
     """Draws a tenth of the sequences to judge the fit by; the numbers of those and of the others.
 
-    A sequence of one item, however often, has nothing to be judged or learned by: only the others
-    are set aside, and where they all would be, they are learned from as well.
+    A sequence of one item, however often, has nothing to judge or to learn by. Where either part
+    has no other, those that are not so judge, and all are learned from.
     """
+
+    def tells(number: int) -> bool:
+        return len(np.unique(sequences[number])) > 1
+
     order = torch.randperm(len(sequences)).tolist()
-    telling = [number for number in order if len(np.unique(sequences[number])) > 1]
+    n_aside = max(1, len(order) // 10)
+    aside, kept = order[:n_aside], order[n_aside:] or order
+    if any(map(tells, aside)) and any(map(tells, kept)):
+        return aside, kept
+    telling = list(filter(tells, order))
     if not telling:
         raise ValueError("no sequence holds two different items: there is nothing to learn")
-    aside = telling[: max(1, len(order) // 10)]
-    if len(aside) == len(telling):
-        return aside, order
-    judging = set(aside)
-    return aside, [number for number in order if number not in judging]
+    return telling[:n_aside], order
 
 
 class Drawn(NamedTuple):
