@@ -70,7 +70,8 @@ def next_item_questions(
     """Draws questions: a sequence up to a random point, and k candidates for what came next.
 
     The true next item stands at a random place among ``k - 1`` uniformly random other items that
-    are not in the sequence. Where the data has ratings, only items rated 4 or 5 count as choices.
+    are not in the sequence; sequences that leave fewer than k are not asked about. Where the data
+    has ratings, only items rated 4 or 5 count as choices.
 
     Args:
         dataset: real sequences.
@@ -82,7 +83,7 @@ def next_item_questions(
         with_answer: False replaces the true item by another random one.
 
     Raises:
-        DataError: if no sequence has two choices, or the catalogue is too small for k.
+        DataError: if no sequence has two choices, or none leaves k other items.
     """
     if sequences is None:
         sequences = dataset.held_out
@@ -91,6 +92,9 @@ def next_item_questions(
     usable = [s for s in sequences if len(choices[s]) >= 2]
     if not usable:
         raise DataError("none of the sequences holds two choices: pass other sequences")
+    usable = [s for s in usable if dataset.n_items - len(np.unique(choices[s])) >= k]
+    if not usable:
+        raise DataError(f"k={k}, but fewer of {dataset.n_items} items are new to a user: lower k")
     drawn = rng.choice(usable, n)
     histories = np.full((n, history_length), dataset.n_items, dtype=np.int64)
     slates = np.empty((n, k), dtype=np.int64)
@@ -101,8 +105,6 @@ def next_item_questions(
         past = items[max(0, now - history_length) : now]
         histories[row, history_length - len(past) :] = past
         others = np.setdiff1d(np.arange(dataset.n_items), items, assume_unique=False)
-        if len(others) < k:
-            raise DataError(f"k={k}, but only {len(others)} items are new to a user: lower k")
         slates[row] = rng.choice(others, k, replace=False)
         if with_answer:
             slates[row, answers[row]] = items[now]

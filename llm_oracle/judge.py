@@ -6,6 +6,7 @@ says which of them the user takes next, or that the user takes none of them.
 
 from __future__ import annotations
 
+import warnings
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from recsim_envs.arrays import IntArray
 from recsim_envs.data.dataset import Dataset
+from recsim_envs.data.text import word_options
 
 NONE = -1
 """The pick that means: the user takes none of the candidates."""
@@ -82,6 +84,7 @@ class TfidfJudge:
 
     Likeness is the dot product of TF-IDF vectors, summed over the history's items. None of them,
     where no candidate shares a word with the history. A tie goes to the first in the slate.
+    Scripts without spaces are split as :func:`recsim_envs.data.text.word_options` says.
 
     Args:
         dataset: the catalogue and its texts.
@@ -93,11 +96,24 @@ class TfidfJudge:
         self.n_items = dataset.n_items
         # Single letters count as words too: sizes and thread pitches are what tells bolts apart.
         # Words of more than half of the items ("by", "jacket") would make any two items alike.
-        vectorizer = TfidfVectorizer(token_pattern=r"\w+", max_df=0.5)
-        self.items = vectorizer.fit_transform(dataset.items["text"])
+        texts = dataset.items["text"].tolist()
+        vectorizer = TfidfVectorizer(**word_options(texts, r"\w+"), max_df=0.5)
         self.users = None
-        if dataset.users is not None:
-            self.users = vectorizer.transform(dataset.users["text"])
+        try:
+            self.items = vectorizer.fit_transform(texts)
+        except ValueError:  # scikit-learn's for texts without words, or with the same ones all
+            self.items = sp.csr_array((self.n_items, 1))
+        else:
+            if dataset.users is not None:
+                self.users = vectorizer.transform(dataset.users["text"])
+        # How many items hold each word; a word of one item makes it like itself only.
+        if np.bincount(self.items.indices, minlength=1).max() < 2 and self.users is None:
+            warnings.warn(
+                f"the item texts of {dataset.name!r} share no word that tells items apart: the "
+                "TF-IDF judge will answer None to every slate of new items. Prepare the data with "
+                "--text columns that describe the items",
+                stacklevel=2,
+            )
 
     def choose(
         self, histories: IntArray, slates: IntArray, users: IntArray | None = None

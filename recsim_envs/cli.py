@@ -9,6 +9,7 @@ import torch
 import tyro
 
 from recsim_envs.checks import check_whole
+from recsim_envs.data.build import PLAIN, Reading
 from recsim_envs.data.coat import read_matrix
 from recsim_envs.data.dataset import DataError, Scenario
 from recsim_envs.data.store import data_home, prepared_names
@@ -16,7 +17,7 @@ from recsim_envs.data.tables import import_coat, import_tables
 from recsim_envs.report.plot import plot_report
 from recsim_envs.report.report import report_on
 from recsim_envs.report.tables import print_report
-from recsim_envs.rewards.card import print_card
+from recsim_envs.rewards.card import print_account, print_card
 from recsim_envs.rewards.prepare import prepare
 
 
@@ -25,6 +26,11 @@ def prepare_command(
     source: tyro.conf.Positional[Path],
     text: tuple[str, ...] = (),
     scenario: Scenario = "products",
+    rating_scale: tuple[float, float] = PLAIN.rating_scale,
+    liked: float | None = PLAIN.liked,
+    all_ratings: bool = PLAIN.all_ratings,
+    min_length: int = PLAIN.min_length,
+    rows_in_order: bool = PLAIN.rows_in_order,
     ratings: Path | None = None,
     seed: int = 0,
     embedding_dim: int = 64,
@@ -39,6 +45,13 @@ def prepare_command(
         source: a folder with the official Coat files, or with items.csv and interactions.csv.
         text: the item columns that a judge reads, for example: --text title brand.
         scenario: what the items are: music for LFM-v0, products for Industry-v0.
+        rating_scale: the lowest and the highest rating there can be.
+        liked: the lowest rating of an item that counts as chosen; None is three quarters of the
+            way up the scale, 4 of 1 to 5.
+        all_ratings: keep every rating, for Coat-v0, without a column that says which ones are of
+            randomly drawn items.
+        min_length: sequences of fewer items are dropped.
+        rows_in_order: the rows of interactions.csv are in the order of time.
         ratings: a file with Coat's completed rating matrix; without it, ours is fitted.
         seed: of the split and of everything fitted.
         embedding_dim: width of the sequence reward models.
@@ -49,7 +62,11 @@ def prepare_command(
     if (source / "train.ascii").is_file():
         dataset = import_coat(source, name, split_seed=seed)
     else:
-        dataset = import_tables(source, name, text=text, scenario=scenario, split_seed=seed)
+        reading = Reading(rating_scale, liked, all_ratings, min_length, rows_in_order)
+        dataset = import_tables(
+            source, name, text=text, scenario=scenario, split_seed=seed, reading=reading
+        )
+    print_account(dataset.account)
     # The models are small: a second thread costs more in waiting than it computes.
     torch.set_num_threads(1)
     truth = None if ratings is None else read_matrix(ratings)

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from llm_oracle import cli
+from recsim_envs.data.build import Reading
 from recsim_envs.data.dataset import DataError, Dataset
 from recsim_envs.data.store import REPLICAS, data_home
 from recsim_envs.data.tables import from_frame, import_coat, import_tables
@@ -23,7 +24,9 @@ ITEMS = {"item_id": ["x", "y", "z"], "title": ["one", "two", ""], "brand": ["A",
 
 def test_from_frame_numbers_ids_and_sorts_by_time():
     events = {"user_id": [7, 7, 3], "item_id": ["z", "x", "y"], "time": [20, 10, 5]}
-    dataset = from_frame("shop", events, ITEMS, text=["title", "brand"])
+    dataset = from_frame(
+        "shop", events, ITEMS, text=["title", "brand"], reading=Reading(min_length=1)
+    )
     assert [s.tolist() for s in dataset.sequences] == [[0, 2], [1]]
     assert dataset.items["text"].tolist() == ["one, A", "two", "C"]
     assert dataset.popularity.sum() in (1, 2), "one of the two sequences is held out"
@@ -31,7 +34,7 @@ def test_from_frame_numbers_ids_and_sorts_by_time():
 
 
 def test_from_frame_reads_pandas():
-    events = pd.DataFrame({"sequence_id": [1, 1], "item_id": ["y", "x"]})
+    events = pd.DataFrame({"sequence_id": [1, 1], "item_id": ["y", "x"], "position": [0, 1]})
     dataset = from_frame("shop", events, pd.DataFrame(ITEMS), text="title")
     assert dataset.sequences[0].tolist() == [1, 0]
 
@@ -50,7 +53,7 @@ def test_from_frame_reads_pandas():
 )
 def test_bad_tables_are_named(change, words):
     arguments = {"events": {"user_id": [1], "item_id": ["x"]}, "items": ITEMS, "text": "title"}
-    arguments |= change
+    arguments |= {"reading": Reading(min_length=1, rows_in_order=True)} | change
     with pytest.raises(DataError) as error:
         from_frame(
             "shop",
@@ -67,7 +70,13 @@ def test_saved_dataset_comes_back_with_its_hash(chains, tmp_path):
     pd.testing.assert_frame_equal(again.items, chains.items)
     pd.testing.assert_frame_equal(again.interactions, chains.interactions)
     assert again.hash == chains.hash, "the hash is of the content"
-    other = from_frame("o", {"user_id": [1], "item_id": ["x"]}, ITEMS, text="title")
+    other = from_frame(
+        "o",
+        {"user_id": [1, 1], "item_id": ["x", "x"]},
+        ITEMS,
+        text="title",
+        reading=Reading(rows_in_order=True),
+    )
     assert other.hash != chains.hash != replace(chains, split_seed=1).hash
     (tmp_path / "d" / "items.csv.gz").unlink()
     with pytest.raises(DataError, match="items.csv.gz is missing"):
@@ -152,6 +161,7 @@ def test_command_line_prepares_and_lists(chains, tmp_path, monkeypatch, capsys):
     source.mkdir()
     chains.items[["item_id", "title"]].to_csv(source / "items.csv", index=False)
     events = chains.interactions.rename(columns={"sequence": "sequence_id", "item": "item_id"})
+    events["position"] = range(len(events))
     events.to_csv(source / "interactions.csv", index=False)
     run_cli(monkeypatch, "prepare", "mine", source, "--text", "title", "--max-epochs", 1)
     assert (data_home() / "mine" / "train.safetensors").is_file()

@@ -11,6 +11,7 @@ from benchmarks import judge_gain
 from benchmarks.choice_model import cross_fitted, fit_logit, mean_by_sequence
 from benchmarks.judge_gain import HISTORY, Settings, draw_questions, main, text_likeness
 from llm_oracle.evaluate import LIKED, Questions
+from recsim_envs.data.build import Reading
 from recsim_envs.data.dataset import DataError
 from recsim_envs.data.store import load_data
 from recsim_envs.data.tables import from_frame
@@ -159,7 +160,7 @@ def test_likeness_is_a_cosine_to_the_newest_and_to_all():
     titles = ["red bolt", "red nut", "blue nut", "green tea"]
     events = {"user_id": [0, 0, 1, 1], "item_id": [0, 1, 2, 3]}
     items = {"item_id": range(4), "title": titles}
-    shop = from_frame("shop", events, items, text="title")
+    shop = from_frame("shop", events, items, text="title", reading=Reading(rows_in_order=True))
     history = np.full((1, HISTORY), 4)
     history[0, -2:] = 0, 2
     likeness = text_likeness(shop, Questions(history, np.array([[0, 1, 2, 3]]), None, np.zeros(1)))

@@ -16,6 +16,7 @@ from llm_oracle.cache import VerdictCache, cache_stats, prune_verdicts, read_ver
 from llm_oracle.language_judge import Calibration
 from llm_oracle.scoring import SharedPrefix
 from llm_oracle.transformers_judge import TransformersJudge
+from recsim_envs.data.build import Reading
 from recsim_envs.data.tables import from_frame
 
 JUDGE = {"model": "m", "weights": "1"}
@@ -122,7 +123,7 @@ def dataset():
     titles = [f"thing {i}" for i in range(30)]
     interactions = {"sequence_id": [0, 0], "item_id": [0, 1]}
     items = {"item_id": range(30), "title": titles}
-    return from_frame("toy", interactions, items, text="title")
+    return from_frame("toy", interactions, items, text="title", reading=Reading(rows_in_order=True))
 
 
 @pytest.mark.parametrize("scoring", ["label", "likelihood"])

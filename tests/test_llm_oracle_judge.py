@@ -5,6 +5,7 @@ import pytest
 
 from llm_oracle import NONE, PopularityJudge, TfidfJudge, next_item_accuracy
 from llm_oracle.evaluate import next_item_questions
+from recsim_envs.data.build import Reading
 from recsim_envs.data.dataset import Dataset
 from recsim_envs.data.tables import from_frame
 
@@ -18,7 +19,7 @@ def make_dataset(**kwargs) -> Dataset:
         kwargs.pop("interactions", {"sequence_id": [0, 0, 0, 1, 1], "item_id": [0, 1, 0, 2, 1]}),
         {"item_id": range(len(TEXTS)), "title": TEXTS},
         text="title",
-        **kwargs,
+        **{"reading": Reading(min_length=1, rows_in_order=True)} | kwargs,
     )
 
 
@@ -88,6 +89,7 @@ def chains(n_sequences: int = 60, n_items: int = 50) -> Dataset:
         },
         {"item_id": range(n_items), "text": [f"number {i}" for i in range(n_items)]},
         text="text",
+        reading=Reading(rows_in_order=True),
     )
 
 
@@ -146,7 +148,12 @@ def test_only_liked_items_count_as_choices_where_there_are_ratings():
         "rating": [5, 1, 4, 2, 1, 1, 4, 5],
     }
     users = {"user_id": [0, 1], "about": ["a", "b"]}
-    dataset = make_dataset(interactions=interactions, users=users, user_text="about")
+    dataset = make_dataset(
+        interactions=interactions,
+        users=users,
+        user_text="about",
+        reading=Reading(all_ratings=True),
+    )
     questions = next_item_questions(dataset, n=20, k=3, sequences=np.array([0, 1]))
     for user, history, slate, answer in zip(
         questions.users, questions.histories, questions.slates, questions.answers, strict=True

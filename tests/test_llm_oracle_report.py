@@ -13,6 +13,7 @@ from llm_oracle.evaluate import next_item_questions
 from llm_oracle.language_judge import Calibration, LanguageModelJudge
 from llm_oracle.report import compare_judges, print_report
 from llm_oracle.server_judge import ServerJudge
+from recsim_envs.data.build import Reading
 from recsim_envs.data.dataset import DataError
 from recsim_envs.data.tables import from_frame
 
@@ -175,6 +176,7 @@ def test_questions_that_cannot_be_asked_are_refused():
         {"sequence_id": [0, 1], "item_id": [0, 1]},
         {"item_id": [0, 1], "t": ["a", "b"]},
         text="t",
+        reading=Reading(min_length=1, rows_in_order=True),
     )
     with pytest.raises(DataError, match="holds two choices"):
         next_item_questions(lonely, 1)

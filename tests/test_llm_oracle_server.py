@@ -15,6 +15,7 @@ from llm_oracle.cache import cache_stats
 from llm_oracle.language_judge import Calibration
 from llm_oracle.prompts import LABELS, label_order
 from llm_oracle.server_judge import ServerError, ServerJudge
+from recsim_envs.data.build import Reading
 from recsim_envs.data.tables import from_frame
 
 N_ITEMS, K = 60, 5
@@ -129,7 +130,9 @@ def dataset():
     titles = [f"thing {i} of {'red' if i % 2 else 'blue'} wood" for i in range(N_ITEMS)]
     interactions = {"sequence_id": [0, 0], "item_id": [0, 1]}
     items = {"item_id": range(N_ITEMS), "title": titles}
-    return from_frame("shop", interactions, items, text="title")
+    return from_frame(
+        "shop", interactions, items, text="title", reading=Reading(rows_in_order=True)
+    )
 
 
 def make_requests(n, seed=0):

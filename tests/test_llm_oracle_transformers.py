@@ -15,6 +15,7 @@ from llm_oracle.language_judge import Calibration
 from llm_oracle.models import LanguageModel, folder_hash
 from llm_oracle.scoring import SharedPrefix, next_token_log_probs
 from llm_oracle.transformers_judge import TransformersJudge
+from recsim_envs.data.build import Reading
 from recsim_envs.data.tables import from_frame
 
 WORDS = "red blue green steel bolt nut tea jazz rock song".split()
@@ -35,6 +36,7 @@ def dataset():
         {"user_id": [0, 1], "about": ["a man who likes tea", "a woman who likes rock"]},
         text="title",
         user_text="about",
+        reading=Reading(min_length=1, rows_in_order=True),
     )
 
 
@@ -302,6 +304,7 @@ def test_markup_in_a_title_never_becomes_a_special_token(tiny_llama):
         {"sequence_id": [0], "item_id": [0]},
         {"item_id": range(3), "t": titles},
         text="t",
+        reading=Reading(min_length=1, rows_in_order=True),
     )
     judge = TransformersJudge(dataset, tiny_llama)
     judge.language_model.tokenizer.add_special_tokens({"eos_token": "<|im_end|>"})
@@ -361,6 +364,7 @@ def songs():
         {"item_id": range(PAD), "title": SONGS},
         text="title",
         scenario="music",
+        reading=Reading(rows_in_order=True),
     )
 
 

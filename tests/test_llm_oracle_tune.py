@@ -19,6 +19,7 @@ from llm_oracle.language_judge import Calibration
 from llm_oracle.models import LanguageModel
 from llm_oracle.transformers_judge import TransformersJudge
 from llm_oracle.tune import TuneSettings, draw_questions, fit_calibration, tune_judge
+from recsim_envs.data.build import Reading
 from recsim_envs.data.tables import from_frame
 
 N_ITEMS = 40
@@ -44,7 +45,9 @@ def make_dataset():
     sequence, item = zip(*rows, strict=True)
     interactions = {"sequence_id": sequence, "item_id": [int(i) for i in item]}
     items = {"item_id": range(N_ITEMS), "title": titles}
-    return from_frame("kinds", interactions, items, text="title")
+    return from_frame(
+        "kinds", interactions, items, text="title", reading=Reading(rows_in_order=True)
+    )
 
 
 @pytest.fixture(scope="module")

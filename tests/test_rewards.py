@@ -5,6 +5,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from recsim_envs.data.build import Reading
 from recsim_envs.data.dataset import DataError, Dataset
 from recsim_envs.data.tables import from_frame
 from recsim_envs.data.text import text_features
@@ -153,7 +154,9 @@ def random_shop(repeats: float, n: int = 1500, n_items: int = 200) -> Dataset:
         sequences[again, place] = sequences[again, place - 2]
     rows = {"sequence_id": np.repeat(np.arange(n), 8), "item_id": sequences.ravel()}
     items = {"item_id": range(n_items), "title": [f"thing {i}" for i in range(n_items)]}
-    return from_frame("random", rows, items, text="title", replica=True)
+    return from_frame(
+        "random", rows, items, text="title", replica=True, reading=Reading(rows_in_order=True)
+    )
 
 
 @pytest.mark.parametrize("repeats", [0.0, 0.02, 0.5])
@@ -205,9 +208,9 @@ def test_calibration_error_by_hand():
 
 @pytest.mark.parametrize("title", ["", "\U0001f600", "same"])
 def test_texts_without_words_start_at_random_and_say_so(tmp_path, capsys, title):
-    events = {"user_id": np.repeat(np.arange(20), 4), "item_id": np.arange(80) % 8}
-    items = {"item_id": range(8), "title": [title] * 8}
-    dataset = from_frame("bare", events, items, text="title")
+    events = {"user_id": np.repeat(np.arange(20), 4), "item_id": np.arange(80) % 12}
+    items = {"item_id": range(12), "title": [title] * 12}
+    dataset = from_frame("bare", events, items, text="title", reading=Reading(rows_in_order=True))
     card = prepare(dataset, tmp_path / "bare", max_epochs=1, embedding_dim=8)
     assert card["item_vectors_start"].startswith("random")
     assert "start at random" in capsys.readouterr().out
@@ -263,7 +266,11 @@ def test_what_is_stored_is_nearly_what_was_fitted(tmp_path):
 
 def test_data_without_a_held_out_choice_is_refused(tmp_path):
     alone = from_frame(
-        "alone", {"user_id": [1, 1], "item_id": [0, 1]}, {"item_id": [0, 1]}, text="item_id"
+        "alone",
+        {"user_id": [1, 1], "item_id": [0, 1]},
+        {"item_id": range(10)},
+        text="item_id",
+        reading=Reading(rows_in_order=True),
     )
     with pytest.raises(DataError, match="held-out sequences of 'alone'"):
         prepare(alone, tmp_path / "alone")

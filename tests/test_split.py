@@ -72,11 +72,12 @@ def test_measuring_reads_held_out_sequences_alone(chains):
 def test_counts_and_starts_follow_the_seed_that_data_was_prepared_with(
     tmp_path, monkeypatch, chains
 ):
-    # In the held-out part of seed 1, and nowhere else, every item is the last one.
+    # In the held-out part of seed 1, and nowhere else, stand the last two items, the last first.
     dataset = replace(chains, name="mine", split_seed=1)
     events = dataset.interactions.copy()
-    events.loc[events["sequence"].isin(dataset.held_out), "item"] = 19
-    events.loc[~events["sequence"].isin(dataset.held_out) & (events["item"] == 19), "item"] = 0
+    held_out = events["sequence"].isin(dataset.held_out).to_numpy()
+    events.loc[~held_out & (events["item"] >= 18), "item"] = 0
+    events.loc[held_out, "item"] = np.tile(np.array([19, 18], np.int32), held_out.sum() // 2)
     dataset = replace(dataset, interactions=pd.DataFrame(events))
     monkeypatch.setenv("RECSIM_DATA", str(tmp_path))
     prepare(dataset, tmp_path / "mine", seed=1, embedding_dim=8, max_epochs=1)

@@ -8,9 +8,10 @@ is a folder of compressed CSV files beside ``dataset.json``.
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -26,6 +27,7 @@ FORMAT = 2
 HELD_OUT = 0.2
 """Share of the held-out sequences (the paper, section 5.1: 80% for training, 20% for testing)."""
 NUMBERS = {"sequence": np.int32, "item": np.int32, "user": np.int32}
+EXACT = ("rating", "time")
 TABLES = ("items", "interactions", "users")
 
 
@@ -48,6 +50,9 @@ class Dataset:
         users: row u is user u, with columns ``user_id``, ``text`` and any attributes; or None.
         replica: True for synthetic data that only imitates a real source.
         split_seed: of the shuffle that holds sequences out.
+        account: what became of the rows of the tables that it was built from, as
+            :class:`recsim_envs.data.account.Account` says; empty if it was loaded, for then it is
+            in the folder's ``card.json``.
     """
 
     name: str
@@ -57,6 +62,7 @@ class Dataset:
     users: pd.DataFrame | None = None
     replica: bool = False
     split_seed: int = 0
+    account: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Checks the schema, so that no later part meets a bad table."""
@@ -139,7 +145,11 @@ class Dataset:
                 # Without a time in its header the same content is the same file.
                 packed = {"method": "gzip", "mtime": 0}
                 table.to_csv(
-                    folder / f"{name}.csv.gz", index=False, compression=packed, lineterminator="\n"
+                    folder / f"{name}.csv.gz",
+                    index=False,
+                    compression=packed,
+                    lineterminator="\n",
+                    quoting=_quoting(table),
                 )
         about = {
             "format": FORMAT,
@@ -173,7 +183,7 @@ class Dataset:
             name=about["name"],
             scenario=about["scenario"],
             items=_read_texts(folder / "items.csv.gz"),
-            interactions=pd.read_csv(folder / "interactions.csv.gz", dtype=NUMBERS),
+            interactions=_read_interactions(folder / "interactions.csv.gz"),
             users=_read_texts(folder / "users.csv.gz") if about["n_users"] else None,
             replica=about["replica"],
             split_seed=about["split_seed"],
@@ -223,6 +233,23 @@ def require_columns(table: pd.DataFrame, columns: tuple[str, ...], where: str) -
                 f"{where} has no column {column!r}; its columns are {list(table.columns)}: "
                 f"rename the one that is meant to {column!r}"
             )
+
+
+def _quoting(table: pd.DataFrame) -> Literal[0, 2]:
+    """How fields are quoted; pandas leaves a lone carriage return bare, and reads it as a line."""
+    texts = table.select_dtypes(exclude="number")
+    has_return = any(column.str.contains("\r", regex=False).any() for _, column in texts.items())
+    return csv.QUOTE_NONNUMERIC if has_return else csv.QUOTE_MINIMAL
+
+
+def _read_interactions(file: Path) -> pd.DataFrame:
+    as_written = dict.fromkeys((*EXACT, "split"), str)
+    table = pd.read_csv(file, dtype=NUMBERS | as_written, keep_default_na=False)
+    for column in table.columns.intersection(EXACT):
+        whole = not table[column].str.contains(".", regex=False).any()
+        # NumPy reads a float to its last bit, as the hash does; pandas' faster reader may not.
+        table[column] = table[column].to_numpy(object).astype("int64" if whole else "float64")
+    return table
 
 
 def _read_texts(file: Path) -> pd.DataFrame:

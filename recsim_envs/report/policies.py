@@ -29,6 +29,7 @@ from recsim_envs.report.lists import fixed
 from recsim_envs.report.play import Act
 from recsim_envs.rewards.baselines import baseline_scorers, popularity_scores
 from recsim_envs.rewards.evaluate import Scorer
+from recsim_envs.rewards.ready import LIKED
 from recsim_envs.users.shoppers import ShopperSimulator
 from recsim_envs.users.simulator import Simulator, which_held
 
@@ -42,7 +43,6 @@ IMPERSONAL = (
     "static cycle",
 )
 """Policies that know nothing of the user."""
-LIKED = 4
 LEAVING = 1e6
 """More than any reward: an oracle avoids a departure wherever it can."""
 

@@ -33,10 +33,10 @@ from recsim_envs.report.response import (
     response_section,
 )
 from recsim_envs.report.subject import (
-    ENVIRONMENTS,
     SessionSubject,
     ShopperSubject,
     Subject,
+    environment_of,
     load_subject,
 )
 from recsim_envs.report.untrained import random_section
@@ -113,7 +113,7 @@ def make_report(name: str, subject: Subject, sessions: int, seed: int) -> EnvRep
         "data": name,
         "replica": subject.dataset.replica,
         "data_hash": subject.dataset.hash,
-        "environment": ENVIRONMENTS[subject.dataset.scenario],
+        "environment": environment_of(subject),
         "reward_hashes": subject.reward_hashes,
         "split_seed": subject.dataset.split_seed,
         "seed": seed,

@@ -17,11 +17,6 @@ from recsim_envs.users.sessions import History, SessionSimulator
 from recsim_envs.users.shoppers import ShopperSimulator, item_distances
 from recsim_envs.users.simulator import Split
 
-ENVIRONMENTS = {
-    "music": "recsim/LFM-v0",
-    "products": "recsim/Industry-v0",
-    "clothes": "recsim/Coat-v0",
-}
 MODELS = ("train", "test", "test_disjoint")
 
 
@@ -107,14 +102,22 @@ def load_subject(name: str) -> Subject:
     """
     folder = named_folder(name)
     dataset = Dataset.load(folder)
-    if dataset.scenario == "clothes":
-        file = folder / RATINGS_FILE
+    file = folder / RATINGS_FILE
+    # What was prepared tells, for films may be rated, too.
+    if file.is_file() or dataset.scenario == "clothes":
         return ShopperSubject(dataset, load_ratings(folder), {"ratings": file_hash(file)})
     files = {model: folder / f"{model}.safetensors" for model in MODELS}
     rewards = {model: SequenceReward.load(file) for model, file in files.items()}
     return SessionSubject(
         dataset, rewards, {model: file_hash(file) for model, file in files.items()}
     )
+
+
+def environment_of(subject: Subject) -> str:
+    """The id of the environment that the subject's users are of."""
+    if isinstance(subject, ShopperSubject):
+        return "recsim/Coat-v0"
+    return "recsim/LFM-v0" if subject.dataset.scenario == "music" else "recsim/Industry-v0"
 
 
 def padded(sequences: list[IntArray], length: int, n_items: int) -> IntArray:

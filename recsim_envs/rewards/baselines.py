@@ -13,6 +13,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from recsim_envs.arrays import FloatArray, IntArray
 from recsim_envs.data.dataset import Dataset
+from recsim_envs.data.text import word_options
 from recsim_envs.rewards.evaluate import Questions, RankingFigures, Scorer, ranking_figures
 
 
@@ -66,8 +67,9 @@ def item_knn_scores(histories: IntArray, similarity: sparse.csr_array) -> FloatA
 
 def tfidf_vectors(texts: Sequence[str]) -> sparse.csr_array:
     """TF-IDF vectors (n_items, words) of the texts, of length 1, or 0 where one has no words."""
+    vectorizer = TfidfVectorizer(sublinear_tf=True, **word_options(texts))
     try:
-        return sparse.csr_array(TfidfVectorizer(sublinear_tf=True).fit_transform(texts))
+        return sparse.csr_array(vectorizer.fit_transform(texts))
     except ValueError:  # scikit-learn's for an empty vocabulary
         return sparse.csr_array((len(texts), 1))
 

@@ -20,12 +20,36 @@ def print_card(card: dict[str, Any], console: Console | None = None) -> None:
     """
     console = console or Console()
     console.print(card["data"], highlight=False)
+    for note in card["account"]["judges"]:
+        console.print(note, highlight=False, markup=False)
     if "models" not in card:
-        console.print_json(data={key: card[key] for key in card if key != "data"})
+        console.print_json(data={key: card[key] for key in card if key not in ("data", "account")})
         return
     console.print(f"item vectors started from: {card['item_vectors_start']}")
     console.print(_figures(card))
     console.print(_repeats(card))
+
+
+def print_account(account: dict[str, Any], console: Console | None = None) -> None:
+    """Prints what became of the rows of the tables, before anything is fitted.
+
+    Args:
+        account: ``Dataset.account``.
+        console: where to; default the terminal.
+    """
+    console = console or Console()
+    table = Table(title="Rows")
+    for column in ("table", "read", "kept", "dropped"):
+        table.add_column(column, justify="left" if column == "table" else "right")
+    table.add_column("why")
+    for name, rows in account["rows"].items():
+        why = "; ".join(f"{n} {reason}" for reason, n in rows["dropped"].items())
+        table.add_row(
+            name, str(rows["read"]), str(rows["kept"]), str(rows["read"] - rows["kept"]), why
+        )
+    console.print(table)
+    for note in account["notes"]:
+        console.print(note, highlight=False, markup=False)
 
 
 def _figures(card: dict[str, Any]) -> Table:

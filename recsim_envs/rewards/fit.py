@@ -107,9 +107,7 @@ def fit_reward_model(
             model.start_from(item_features)
         with torch.no_grad():  # at the base rate from the first step on
             model.item_bias.weight[:n_items] = -math.log(N_NEGATIVES)
-        order = torch.randperm(len(sequences)).tolist()
-        n_aside = max(1, len(order) // 10)
-        aside, kept = order[:n_aside], order[n_aside:] or order
+        aside, kept = _set_aside(sequences)
         windows = cut_windows([sequences[i] for i in kept], n_items, history_length)
         validation = cut_windows([sequences[i] for i in aside], n_items, history_length)
         n_windows = len(windows["history"])
@@ -142,6 +140,27 @@ def fit_reward_model(
         model.eval()
         _calibrate(model, validation, n_shared)
     return model
+
+
+def _set_aside(sequences: Sequence[IntArray]) -> tuple[list[int], list[int]]:
+    """Draws a tenth of the sequences to judge the fit by; the numbers of those and of the others.
+
+    A sequence of one item, however often, has nothing to judge or to learn by. Where either part
+    has no other, those that are not so judge, and all are learned from.
+    """
+
+    def tells(number: int) -> bool:
+        return len(np.unique(sequences[number])) > 1
+
+    order = torch.randperm(len(sequences)).tolist()
+    n_aside = max(1, len(order) // 10)
+    aside, kept = order[:n_aside], order[n_aside:] or order
+    if any(map(tells, aside)) and any(map(tells, kept)):
+        return aside, kept
+    telling = list(filter(tells, order))
+    if not telling:
+        raise ValueError("no sequence holds two different items: there is nothing to learn")
+    return telling[:n_aside], order
 
 
 class Drawn(NamedTuple):

@@ -15,7 +15,7 @@ from safetensors.numpy import save
 
 from recsim_envs.arrays import Float32Array, IntArray
 from recsim_envs.data.dataset import DataError, Dataset
-from recsim_envs.data.text import text_features
+from recsim_envs.data.text import text_features, text_notes
 from recsim_envs.files import write_whole
 from recsim_envs.rewards.baselines import baseline_figures
 from recsim_envs.rewards.deepfm import fit_deepfm
@@ -23,6 +23,13 @@ from recsim_envs.rewards.evaluate import questions_of, reward_model_figures
 from recsim_envs.rewards.factorise import factorise
 from recsim_envs.rewards.fit import fit_reward_model
 from recsim_envs.rewards.ratings import RATING_RANGE, RATINGS_FILE, rating_rmse
+from recsim_envs.rewards.ready import (
+    check_items,
+    check_ratings,
+    check_sequences,
+    has_ratings,
+    question_notes,
+)
 from recsim_envs.rewards.repeats import calibrate_repeats, repeat_rates
 from recsim_envs.rewards.reward_model import SIMILARITY_DIM, SequenceRewardModel
 from recsim_envs.rewards.sequence import SequenceReward
@@ -58,12 +65,19 @@ def prepare(
 
     Returns:
         The model card, as written.
+
+    Raises:
+        DataError: for data on which an environment or a judge would fail, see
+            :mod:`recsim_envs.rewards.ready`; nothing was written.
     """
+    check_items(dataset)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
         build = Path(temporary) / "build"
         dataset.save(build)
-        if dataset.users is not None and "rating" in dataset.interactions.columns:
+        # What was written is what environments read; better to fail now than there.
+        Dataset.load(build)
+        if has_ratings(dataset):
             figures = _prepare_ratings(dataset, build, truth, seed)
         else:
             dims = {"embedding_dim": embedding_dim, "similarity_dim": similarity_dim}
@@ -73,10 +87,15 @@ def prepare(
             "data_hash": dataset.hash,
             "replica": dataset.replica,
             "seed": seed,
+            "account": {
+                **dataset.account,
+                "judges": [*text_notes(dataset), *question_notes(dataset)],
+            },
             "versions": {name: version(name) for name in ("torch", "numpy", "pandas")},
             **figures,
         }
-        (build / "card.json").write_text(json.dumps(card, indent=2) + "\n")
+        # A figure that is no number is a fault of ours, and no card.
+        (build / "card.json").write_text(json.dumps(card, indent=2, allow_nan=False) + "\n")
         shutil.rmtree(folder, ignore_errors=True)
         build.rename(folder)
     return card
@@ -86,18 +105,11 @@ def _prepare_sequences(
     dataset: Dataset, folder: Path, seed: int, dims: dict[str, int], max_epochs: int
 ) -> dict[str, Any]:
     # The last item of each held-out sequence is what the card is measured on: no fit sees it.
-    train, held_out = dataset.with_choices(dataset.train), dataset.with_choices(dataset.held_out)
-    for part, sequences in (("training", train), ("held-out", held_out)):
-        if not sequences:
-            raise DataError(
-                f"none of the {part} sequences of {dataset.name!r} holds two items: give more "
-                "sequences, or another --seed"
-            )
-    seen_part = [sequence[:-1] for sequence in held_out]
+    train, held_out, seen = check_sequences(dataset)
     fits = {
         "train": (train, seed),
-        "test": (train + seen_part, seed + 1),
-        "test_disjoint": (seen_part, seed + 2),
+        "test": (train + seen, seed + 1),
+        "test_disjoint": (seen, seed + 2),
     }
     features: Float32Array | None = text_features(dataset, max(dims.values()))
     start = "latent semantic analysis of the item texts"
@@ -151,12 +163,8 @@ def save_reward_model(
 def _prepare_ratings(
     dataset: Dataset, folder: Path, truth: Float32Array | None, seed: int
 ) -> dict[str, Any]:
+    check_ratings(dataset)
     rated = dataset.interactions
-    if "split" not in rated.columns:
-        raise DataError(
-            "interactions has no column 'split': mark self-selected ratings 'train' and randomly "
-            "drawn ones 'test'"
-        )
     train, test = (rated[rated["split"] == split] for split in ("train", "test"))
     shape = (dataset.n_users, dataset.n_items)
     completion = "given"
