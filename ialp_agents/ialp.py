@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar, get_args
@@ -31,7 +30,7 @@ from ialp_agents.wrappers import check_wrappers
 from recsim_envs.checks import check_choice
 
 SelfIALP = TypeVar("SelfIALP", bound="IALP")
-Advantage = Literal["td", "q", "q_centred", "none"]
+Advantage = Literal["positive", "td", "q", "none"]
 Candidates = Literal["sample", "topk"]
 PICKLED_BUFFER = (
     "SB3 keeps a replay buffer as a pickle, which can run code when it is read: to continue with "
@@ -73,8 +72,10 @@ class IALP(PlainZip, OffPolicyAlgorithm):
         target_update_interval: gradient steps between target updates (not given).
         advantage: the actor's weight w in ``-w log pi(a|s)``. ``"td"`` is Eq. 9 as printed: the
             TD error ``y - Q(s, a)``, of the very Q that Eq. 8 drives to zero. ``"q"``: the target
-            y. ``"q_centred"``: ``y - V(s)``, with V(s) the target network's value of the learner's
-            policy; a negative one does not push an item below a chance of 1 / n_items. ``"none"``:
+            y. ``"positive"``: where y is above V(s), the target network's value of the learner's
+            policy, ``y - V(s)``, else 0 (self-imitation, https://arxiv.org/abs/1806.05635): replay
+            holds what earlier policies showed, and pushing all that down again and again drives the
+            policy to items that it has never shown. ``"none"``:
             1, which imitates every item taken.
         critic_coef: factor of the critic's loss in the sum of both (not given; they share the
             encoder).
@@ -134,7 +135,7 @@ class IALP(PlainZip, OffPolicyAlgorithm):
         replay_buffer_class: type[ReplayBuffer] | None = None,
         replay_buffer_kwargs: dict[str, Any] | None = None,
         target_update_interval: int = 1,
-        advantage: Advantage = "q_centred",
+        advantage: Advantage = "positive",
         critic_coef: float = 1.0,
         slate_coef: float = 0.0,
         candidates: Candidates = "sample",
@@ -271,14 +272,11 @@ class IALP(PlainZip, OffPolicyAlgorithm):
             return target - said.q_value[:, 0]
         if self.advantage == "q":
             return target
-        if self.advantage == "q_centred":
+        if self.advantage == "positive":
             # The value is that of the critic the target was made with: against the learned one's,
-            # which is ahead of it, nearly all weights would be negative while values grow.
-            weight = target - self.policy_target.value_of(obs, said.mean_item)
-            # -w log pi has no lower bound where w < 0, and replay repeats it: pushing an item down
-            # ends once it is rarer than under the uniform policy.
-            is_rare = said.log_prob[:, 0] < -math.log(item_space(self.action_space).n)
-            return torch.where(is_rare, weight.clamp(min=0), weight)
+            # which is ahead of it, nearly all weights would be 0 while values grow.
+            value = self.policy_target.value_of(obs, said.mean_item)
+            return (target - value).clamp(min=0)
         return torch.ones_like(target)
 
     def _update_target(self, tau: float) -> None:

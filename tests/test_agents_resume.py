@@ -223,7 +223,7 @@ def test_two_checkpoints_are_kept(tmp_path: Path) -> None:
         (dict(batch_size=32), "has batch_size=16, but this IALP has batch_size=32"),
         (dict(gamma=0.5), "has gamma=0.9, but this IALP has gamma=0.5"),
         (dict(seed=1), "has seed=0, but this IALP has seed=1"),
-        (dict(advantage="td"), "has advantage='q_centred', but this IALP has advantage='td'"),
+        (dict(advantage="td"), "has advantage='positive', but this IALP has advantage='td'"),
         (dict(learning_rate=falling), r"learning_rate=0.0001,.*learning_rate=.*\[0.001, 0.00075,"),
         (dict(n=2), "has n_envs=4, but this IALP has n_envs=2"),
         (
