@@ -20,7 +20,8 @@ def print_card(card: dict[str, Any], console: Console | None = None) -> None:
     """
     console = console or Console()
     console.print(card["data"], highlight=False)
-    for note in card["account"]["judges"]:
+    # Data sets that an earlier version prepared, as the replicas, have no account.
+    for note in card.get("account", {}).get("judges", []):
         console.print(note, highlight=False, markup=False)
     if "models" not in card:
         console.print_json(data={key: card[key] for key in card if key not in ("data", "account")})
