@@ -28,14 +28,15 @@ from benchmarks.cells import (
     cell_of,
 )
 from benchmarks.engine import Engine, print_failures, run_all
-from benchmarks.records import Place, Record, data_label, is_old
+from benchmarks.records import Place, Record, data_label
+from benchmarks.series import test_curve
 from benchmarks.tables import (
     DIGITS,
-    OLD,
     Table,
     by_variant,
     differences,
     estimate,
+    label_of,
     provenance,
     values_at,
     write_tables,
@@ -108,25 +109,22 @@ def study_table(name: str, title: str, records: Sequence[Record]) -> Table:
     """
     variants = by_variant(records)
     first = next(iter(variants.values()))
-    steps = [int(point["steps"]) for point in first[0]["points"]]
-    kept = [n for n, step in enumerate(steps) if step not in steps[n + 1 :]]
+    steps = test_curve(first, "reward").steps
     learns = first[0]["cell"]["online"] is not None
     extra = "while learning" if learns else "picked"
     rows, numbers = [], []
     for variant, mine in variants.items():
-        along = np.array([[record["points"][n]["reward"] for n in kept] for record in mine])
         last = estimate(list(values_at(mine, "end", "reward").values()))
         gap = estimate(differences(mine, first, "end").tolist())
         distinct = float(np.mean(list(values_at(mine, "end", "distinct").values())))
         more = float(
             np.mean([np.mean(r["episodes"]["return"]) if learns else r["picked"] for r in mine])
         )
-        cells = [f"{value:.1f}" for value in along.mean(axis=0)[:-1]]
+        cells = [f"{value:.1f}" for value in test_curve(mine, "reward").mean[:-1]]
         cells.append(last.printed(1))
         cells.append("" if mine is first else gap.printed(1, sign=True))
         cells += [f"{distinct:.{DIGITS['distinct']}f}", f"{more:.{1 if learns else 2}f}"]
-        label = mine[0]["label"]
-        rows.append((f"{label} {OLD}" if any(map(is_old, mine)) else label, *cells))
+        rows.append((label_of(mine), *cells))
         numbers.append(
             {
                 "variant": variant,
@@ -143,8 +141,8 @@ def study_table(name: str, title: str, records: Sequence[Record]) -> Table:
     unit = "recommendations" if learns else "verdicts"
     columns = (
         "variant",
-        *(f"after {steps[n]:,}" for n in kept[:-1]),
-        f"after {steps[-1]:,} {unit}",
+        *(f"after {step:,.0f}" for step in steps[:-1]),
+        f"after {steps[-1]:,.0f} {unit}",
         "difference",
         "distinct",
         extra,

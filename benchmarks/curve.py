@@ -130,7 +130,8 @@ class TestCurve(BaseCallback):
         self._users: dict[int, RecommenderVectorEnv] = {}
 
     def _on_training_start(self) -> None:
-        self._play_if_due()
+        if self.due and self.due[0][0] == 0:
+            self._play()
         self._sample("before")
 
     def _on_step(self) -> bool:
@@ -140,17 +141,13 @@ class TestCurve(BaseCallback):
                 self.episodes["return"].append(round(float(info["episode"]["r"]), 3))
                 self.episodes["length"].append(int(info["episode"]["l"]))
         while len(self.due) > 1 and self.num_timesteps >= self.due[0][0]:
-            self._play_if_due()
+            self._play()
         return True
 
     def _on_training_end(self) -> None:
         while self.due:
             self._play()
         self._sample("after")
-
-    def _play_if_due(self) -> None:
-        if self.due and self.num_timesteps >= self.due[0][0]:
-            self._play()
 
     def _play(self) -> None:
         start = time.perf_counter()

@@ -13,14 +13,10 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from benchmarks.records import Record
-from benchmarks.series import RECENT, Series, test_curve, training_curve
+from benchmarks.series import DRAWN, MEASURES, RECENT, Series, test_curve, training_curve
 from benchmarks.tables import by_variant
 
-DRAWN = ("popularity", "nearest text, whole history", "best fixed list", "ialp")
-"""What learns from no user and is drawn as a line; the oracle's would flatten the curves."""
 STYLES = ("--", ":", "-.", (0, (1, 3)))
-MEASURES = {"Return": ("return", "reward"), "Length": ("length", "length")}
-"""By panel, the measure's name among the sessions learned from and in a test."""
 
 
 def draw(records: Sequence[Record], title: str, folder: Path, name: str) -> list[Path]:

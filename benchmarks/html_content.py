@@ -12,15 +12,11 @@ import pandas as pd
 
 from benchmarks.html_sessions import sample_pairs
 from benchmarks.records import Record, data_label, is_old, made_with
-from benchmarks.series import RECENT, Series, test_curve, training_curve
+from benchmarks.series import DRAWN, MEASURES, RECENT, Series, test_curve, training_curve
 from benchmarks.tables import OLD, by_variant, estimate_at
 
 CURVES = 20
 """In a plot; what is left out is named below it."""
-SHOWN_LINES = ("popularity", "nearest text, whole history", "best fixed list", "ialp")
-"""Lines that are drawn from the start; of others, as the oracle's, the legend has the switch."""
-MEASURES = {"Return": ("return", "reward"), "Length": ("length", "length")}
-"""By axis, the measure's name among the sessions learned from and in a test."""
 KINDS = {
     "training": (f"while learning, mean of the {RECENT} latest sessions", "online steps"),
     "test": ("with test users", "online steps"),
@@ -156,9 +152,9 @@ def _curve(label: str, records: Sequence[Record], curve: Series) -> Record:
 
 
 def _line(label: str, records: Sequence[Record], measure: str) -> Record:
-    """The last test of what learns from no user."""
+    """The last test of what learns from no user; the legend switches on what is not in DRAWN."""
     name = records[0]["variant"]
-    found: dict[str, Any] = {"label": label, "variant": name, "shown": name in SHOWN_LINES}
+    found: dict[str, Any] = {"label": label, "variant": name, "shown": name in DRAWN}
     end = estimate_at(records, "end", measure)
     return found | (asdict(end) if end else {})
 

@@ -27,10 +27,10 @@ from sklearn.preprocessing import normalize
 from tqdm.auto import tqdm
 
 from benchmarks.choice_model import cross_fitted, mean_by_sequence
-from benchmarks.records import data_label, made_with
+from benchmarks.records import data_label, description_of, made_with
 from benchmarks.tables import Table, write_tables
 from llm_oracle.build import build_judge
-from llm_oracle.evaluate import BATCH, LIKED, Questions
+from llm_oracle.evaluate import BATCH, Questions
 from llm_oracle.judge import TfidfJudge
 from llm_oracle.language_judge import LanguageModelJudge, Quantization
 from recsim_envs.arrays import FloatArray, IntArray
@@ -38,6 +38,7 @@ from recsim_envs.data.dataset import DataError, Dataset
 from recsim_envs.data.store import load_data
 from recsim_envs.files import write_whole
 from recsim_envs.provenance import git_revision
+from recsim_envs.rewards.ready import LIKED
 
 HISTORY = 12
 """Choices that TF-IDF sees; a language model may be shown fewer."""
@@ -108,7 +109,7 @@ def main(
     write_tables([table], output, table.name)
     record = {
         "settings": asdict(settings),
-        "data": {"name": dataset.name, "hash": dataset.hash, "replica": dataset.replica},
+        "data": description_of(dataset),
         "judge": {"name": judge.name, "scoring": judge.scoring, **judge.describe()},
         **made_with(),
         "revision": git_revision(),
@@ -159,12 +160,12 @@ def gain_table(dataset: Dataset, judge: LanguageModelJudge, settings: Settings) 
         f"{settings.folds} parts of the sequences, each predicted by a fit on the others; a "
         f"feature that tells nothing costs about {0.5 / settings.questions:.4f} nats",
         "[..] 95% interval from resampling the sequences, with the fits as they are",
-        f"data: {data_label(dataset)}; judge {judge.name}; seed {settings.seed}",
+        f"data: {data_label(description_of(dataset))}; judge {judge.name}; seed {settings.seed}",
         f"revision {git_revision()}; {', '.join(f'{name} {versions[name]}' for name in versions)}",
     )
     return Table(
         name=f"judge_gain_{dataset.name}_{judge.name}".replace("/", "-"),
-        title=f"What {judge.name} adds as a judge, {data_label(dataset)}",
+        title=f"What {judge.name} adds as a judge, {data_label(description_of(dataset))}",
         columns=("other candidates", "model", "log-likelihood", "accuracy", "gain"),
         rows=tuple(rows),
         notes=notes,

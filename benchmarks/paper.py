@@ -74,8 +74,10 @@ def main(
     folder = place.output / "paper"
     tables: list[Table] = []
     for part in parts:
-        tables += tables_of(part, paper, place)
-        draw_figures(part, place, folder)
+        records = records_of(part.cells, place)
+        if records:
+            tables += tables_of(part, paper, records, place)
+            draw_figures(part, records, folder)
     for table in tables:
         table.print()
     write_tables(tables, folder, "tables")
@@ -91,11 +93,8 @@ def main(
     print_failures(sweep)
 
 
-def tables_of(part: Part, paper: Paper, place: Place) -> list[Table]:
+def tables_of(part: Part, paper: Paper, records: list[Record], place: Place) -> list[Table]:
     """The paper's tables of one environment, and its claims."""
-    records = records_of(part.cells, place)
-    if not records:
-        return []
     settings = part.settings
     play = "at random" if settings.testing.stochastic else "greedily"
     notes = [
@@ -122,9 +121,8 @@ def tables_of(part: Part, paper: Paper, place: Place) -> list[Table]:
     return [*tables, claims_table(name, title, found, records)]
 
 
-def draw_figures(part: Part, place: Place, folder: Path) -> None:
+def draw_figures(part: Part, records: list[Record], folder: Path) -> None:
     """The paper's figures of one environment, under the history that the paper knows."""
-    records = records_of(part.cells, place)
     for number, (kind, env) in FIGURES.items():
         if env == part.env and kind in part.kinds and part.settings.simulation.history == "shown":
             shown = [record for record in records if record["variant"] in part.kinds[kind]]

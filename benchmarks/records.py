@@ -63,7 +63,7 @@ def data_of(users: Simulation) -> Record:
     ]
     dataset = simulators[0].dataset
     return {
-        "data": {"name": dataset.name, "hash": dataset.hash, "replica": dataset.replica},
+        "data": description_of(dataset),
         "reward_hashes": [simulator.reward_hash for simulator in simulators],
     }
 
@@ -112,9 +112,12 @@ def is_old(record: Record) -> bool:
     return any(record[name] != value for name, value in made_with().items())
 
 
-def data_label(data: Record | Dataset) -> str:
+def description_of(dataset: Dataset) -> Record:
+    """What a record says of its data."""
+    return {"name": dataset.name, "hash": dataset.hash, "replica": dataset.replica}
+
+
+def data_label(data: Record) -> str:
     """Names the data in a title: a replica is called one, and the hash says which."""
-    if isinstance(data, Dataset):
-        data = {"name": data.name, "hash": data.hash, "replica": data.replica}
     kind = "REPLICA (synthetic data)" if data["replica"] else f"{data['name']} (real data)"
     return f"{kind} {data['hash']}"

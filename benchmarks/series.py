@@ -15,6 +15,10 @@ RECENT = 20
 """Sessions in a point of a training curve (section 5.4 of the paper)."""
 GRID = 100
 """Points of a training curve."""
+DRAWN = ("popularity", "nearest text, whole history", "best fixed list", "ialp")
+"""What learns from no user and is drawn as a line; the oracle's would flatten the curves."""
+MEASURES = {"Return": ("return", "reward"), "Length": ("length", "length")}
+"""By axis, the measure's name among the sessions learned from and in a test."""
 
 
 class Series(NamedTuple):

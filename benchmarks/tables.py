@@ -164,6 +164,12 @@ def estimate_at(records: Sequence[Record], when: str, measure: str) -> Estimate 
     return found
 
 
+def label_of(records: Sequence[Record]) -> str:
+    """A variant's label; it says so if a record is old."""
+    label: str = records[0]["label"]
+    return f"{label} {OLD}" if any(map(is_old, records)) else label
+
+
 def results_table(
     name: str,
     title: str,
@@ -196,7 +202,7 @@ def results_table(
     rows, numbers = [], []
     for variant, mine in by_variant(records).items():
         old = any(map(is_old, mine))
-        row = [f"{mine[0]['label']} {OLD}" if old else mine[0]["label"]]
+        row = [label_of(mine)]
         for when in times:
             theirs = published[when].get(variant)
             for measure in measures:

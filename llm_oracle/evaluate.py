@@ -13,9 +13,8 @@ from tqdm.auto import tqdm
 from llm_oracle.judge import Judge
 from recsim_envs.arrays import IntArray
 from recsim_envs.data.dataset import DataError, Dataset
+from recsim_envs.rewards.ready import LIKED
 
-LIKED = 4
-"""Where the data has ratings, a choice is an item rated this high."""
 BATCH = 16
 
 

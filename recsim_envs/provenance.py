@@ -8,12 +8,8 @@ from pathlib import Path
 
 
 def git_revision() -> str:
-    """The commit of recsim's checkout, marked where files differ from it; else "unknown".
-
-    An installed recsim may lie inside a repository of its user, whose commit says nothing about it:
-    only a repository that tracks this file counts.
-    """
-    if not _git("ls-files", Path(__file__).name):
+    """The commit of recsim's checkout, marked where files differ from it; else "unknown"."""
+    if not _is_checkout():
         return "unknown"
     return _git("describe", "--always", "--dirty", "--abbrev=12") or "unknown"
 
@@ -29,7 +25,7 @@ def last_change(*paths: str) -> str:
     Returns:
         12 digits, "-dirty" after them where files are changed or new; "unknown" without a checkout.
     """
-    if not _git("ls-files", Path(__file__).name):
+    if not _is_checkout():
         return "unknown"
     from_top = [f":/{path}" for path in paths]
     commit = _git("log", "-1", "--format=%h", "--abbrev=12", "--", *from_top)
@@ -57,6 +53,14 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+def _is_checkout() -> bool:
+    """Whether a repository tracks this file.
+
+    An installed recsim may lie inside a repository of its user, whose commits say nothing about it.
+    """
+    return bool(_git("ls-files", Path(__file__).name))
 
 
 def _git(*arguments: str) -> str:

@@ -13,33 +13,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from sweeps import AP, COAT, REFERENCES, SMALL
 
-from benchmarks.cells import (
-    Cell,
-    Evaluation,
-    Judging,
-    Online,
-    Pretraining,
-    Settings,
-    Simulation,
-    Variant,
-    cell_of,
-    ialp_of,
-)
+from benchmarks.cells import Cell, Variant, cell_of, ialp_of
 from benchmarks.engine import REPOSITORY
 from benchmarks.records import Place, Record
 
-COAT = "recsim/Coat-v0"
-SMALL = Settings(
-    Simulation(COAT, users=4),
-    Judging("tfidf", k=4),
-    Pretraining(16, updates_per_verdict=0.25),
-    Online(128, epoch=16),
-    Evaluation(sessions=8, curve_points=2),
-)
-REFERENCES = Variant("references", "references", "references")
 DQN = Variant("dqn", "DQN", "DQN")
-AP = Variant("a-ialp_ap", "A-iALP_ap", "A-iALP_ap", "judge")
 BAD = Variant("bad", "bad", "DQN", changes={"nonsense": 1})
 CELLS = [cell_of(SMALL, variant, 0) for variant in (AP, ialp_of(COAT), DQN, REFERENCES)]
 FEW = CELLS[:2]

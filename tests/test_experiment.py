@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sweeps import AP, COAT, SMALL
 
 from benchmarks import experiment, records
 from benchmarks.agents import FROM_A_POLICY, FROM_SCRATCH, SEARCHED
@@ -14,7 +15,6 @@ from benchmarks.cells import (
     Judging,
     Online,
     Pretraining,
-    Settings,
     Simulation,
     Variant,
     cell_of,
@@ -33,15 +33,7 @@ from benchmarks.variants import (
     pretraining_variants,
 )
 
-COAT, INDUSTRY = "recsim/Coat-v0", "recsim/Industry-v0"
-SMALL = Settings(
-    Simulation(COAT, users=4),
-    Judging("tfidf", k=4),
-    Pretraining(16, updates_per_verdict=0.25),
-    Online(128, epoch=16),
-    Evaluation(sessions=8, curve_points=2),
-)
-AP = Variant("a-ialp_ap", "A-iALP_ap", "A-iALP_ap", "judge")
+INDUSTRY = "recsim/Industry-v0"
 
 
 @pytest.fixture(scope="module")

@@ -6,24 +6,16 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from sweeps import SMALL
 
 from benchmarks import paper as benchmark
-from benchmarks.cells import Evaluation, Judging, Online, Pretraining, Settings, Simulation
 from benchmarks.engine import Engine
 from benchmarks.grid import Paper, parts_of
 from benchmarks.records import Place
 
-SETTINGS = Settings(
-    Simulation(users=4),
-    Judging("tfidf", k=4),
-    Pretraining(16, updates_per_verdict=0.25),
-    Online(128, epoch=16),
-    Evaluation(sessions=8, curve_points=2),
-)
-
 
 def kinds(paper: Paper) -> dict[str, set[str]]:
-    return {part.name: set(part.kinds) for part in parts_of(paper, SETTINGS)}
+    return {part.name: set(part.kinds) for part in parts_of(paper, SMALL)}
 
 
 def test_everything_is_the_papers_grid_under_both_histories() -> None:
@@ -48,7 +40,7 @@ def test_a_table_or_figure_runs_what_it_needs() -> None:
 
 def test_cells_come_seed_by_seed_and_once() -> None:
     paper = Paper(envs=("Industry",), histories=("shown",), judges=("tfidf", "popularity"), seeds=2)
-    part = parts_of(paper, SETTINGS)[0]
+    part = parts_of(paper, SMALL)[0]
     cells = part.cells
     assert [cell.seed for cell in cells] == sorted(cell.seed for cell in cells)
     names = [(cell.variant.id, cell.seed) for cell in cells]
@@ -65,7 +57,7 @@ def swept(tmp_path_factory):
     paper = Paper(tables=(3, 5), envs=("Coat",), seeds=1, users=4)
 
     def run(engine: Engine = Engine(), **changes) -> None:  # noqa: B008
-        s = SETTINGS
+        s = SMALL
         asked = replace(paper, **changes)
         benchmark.main(asked, s.judging, s.pretraining, s.online, s.testing, place, engine)
 

@@ -4,32 +4,20 @@ import json
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import pytest
+from sweeps import AP, COAT, REFERENCES, SMALL
 from test_llm_oracle_server import K, Server
 
 from benchmarks.cell import carry_out, write_order
-from benchmarks.cells import (
-    Evaluation,
-    Judging,
-    Online,
-    Pretraining,
-    Settings,
-    Simulation,
-    Variant,
-    cell_of,
-    ialp_of,
-)
+from benchmarks.cells import Judging, cell_of, ialp_of
 from benchmarks.records import Place, read_record
 from benchmarks.tables import Table
 from benchmarks.track import track
 
-COAT, KEY = "recsim/Coat-v0", "sk-0123456789abcdef0123456789abcdef01234567"
-VARIANTS = (
-    ialp_of(COAT),
-    Variant("a-ialp_ap", "A-iALP_ap", "A-iALP_ap", "judge"),
-    Variant("references", "references", "references"),
-)
+KEY = "sk-0123456789abcdef0123456789abcdef01234567"
+VARIANTS = (ialp_of(COAT), AP, REFERENCES)
 TABLE = Table("table3", "Table 3", ("method", "R"), (("iALP", "1.0 [0.5, 1.5]"),), ("a note",))
 
 
@@ -45,13 +33,7 @@ def records(output):
         patch.setenv("THE_KEY", KEY)
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        settings = Settings(
-            Simulation(COAT, users=4),
-            Judging(f"{server.url}#some/model", k=K),
-            Pretraining(16, updates_per_verdict=0.25),
-            Online(128, epoch=16),
-            Evaluation(sessions=8, curve_points=2),
-        )
+        settings = replace(SMALL, judging=Judging(f"{server.url}#some/model", k=K))
         place = Place(output, output / "verdicts.sqlite", api_key_env="THE_KEY")
         found = []
         for variant in VARIANTS:
