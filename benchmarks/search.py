@@ -50,6 +50,11 @@ GRID: dict[str, dict[str, tuple[Any, ...]]] = {
     },
 }
 """What is tried, in all combinations; ``update_factor`` multiplies the settings' gradient steps."""
+AGENTS: tuple[tuple[str, Start], ...] = (
+    *((name, "text") for name in FROM_A_POLICY),
+    *((name, start) for name in FROM_SCRATCH for start in ("random", "text")),
+)
+"""Who is searched for, each from its starts."""
 FIRST_SEED = 100
 """The comparison's seeds begin at 0."""
 
@@ -79,6 +84,7 @@ def main(
     updates_per_step: float = 0.125,
     sessions: int = 250,
     seeds: int = 1,
+    only: tuple[str, ...] = (),
 ) -> None:
     """Runs or resumes the search, and prints each agent's settings, best first.
 
@@ -90,14 +96,20 @@ def main(
         updates_per_step: gradient steps for each of them, times a setting's ``update_factor``.
         sessions: of each result, with other users of the training split.
         seeds: number of seeds, from 100 on.
+        only: agents and starts, such as "DQN.text"; by default all.
     """
+    known = [f"{name}.{start}" for name, start in AGENTS]
+    unknown = [each for each in only if each not in known]
+    if unknown:
+        raise SystemExit(f"--only {unknown[0]!r}: the search knows {', '.join(known)}")
     online = Online(online_steps, updates_per_step, epoch=online_steps)
     testing = Evaluation(sessions, curve_points=1, split="train")
     settings = Settings(simulation, online=online, testing=testing)
-    agents: list[tuple[str, Start]] = [(name, "text") for name in FROM_A_POLICY]
-    for name in FROM_SCRATCH:
-        agents += [(name, "random"), (name, "text")]
-    by_agent = {(name, start): variants_of(name, start) for name, start in agents}
+    by_agent = {
+        (name, start): variants_of(name, start)
+        for name, start in AGENTS
+        if not only or f"{name}.{start}" in only
+    }
     cells = [
         cell_of(settings, variant, FIRST_SEED + seed)
         for seed in range(seeds)
