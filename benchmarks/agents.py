@@ -49,8 +49,8 @@ SEARCHED: dict[tuple[str, AgentStart], dict[str, Any]] = {
     ("PG", "text"): {"learning_rate": 1e-4, "ent_coef": 0.01, "n_steps": 4},
     ("A2C", "random"): {"learning_rate": 7e-4, "ent_coef": 0.01, "n_steps": 4},
     ("A2C", "text"): {"learning_rate": 7e-4, "ent_coef": 0.01, "n_steps": 4},
-    ("A-iALP_ft", "text"): {"learning_rate": 1e-4, "tau": 0.05, "update_factor": 2},
-    ("A-iALP_ap", "text"): {"learning_rate": 3e-4, "tau": 0.05, "update_factor": 1},
+    ("A-iALP_ft", "text"): {"learning_rate": 1e-4, "update_factor": 2},
+    ("A-iALP_ap", "text"): {"learning_rate": 3e-4, "update_factor": 1},
 }
 """What ``benchmarks.search`` found on training users of Industry, for every data set.
 ``update_factor`` multiplies the gradient steps of an agent with a replay buffer."""

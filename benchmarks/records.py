@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import platform
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -91,6 +93,7 @@ def write_record(file: Path, cell: Cell, results: Record, wall_s: float) -> Reco
         **data_of(cell.simulation),
         **made_with(),
         "revision": git_revision(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "wall_s": round(wall_s, 1),
         "policy": file_hash(weights) if weights.is_file() else None,

@@ -40,12 +40,10 @@ GRID: dict[str, dict[str, tuple[Any, ...]]] = {
     },
     "A-iALP_ft": {
         "learning_rate": (1e-4, 3e-4, 1e-3),
-        "tau": (0.005, 0.05),
         "update_factor": (1, 2),
     },
     "A-iALP_ap": {
         "learning_rate": (1e-4, 3e-4, 1e-3),
-        "tau": (0.005, 0.05),
         "update_factor": (1, 2),
     },
 }
