@@ -43,6 +43,8 @@ def provenance(records: Sequence[Record], command: str) -> Record:
         "seeds": sorted({record["seed"] for record in records}),
         "cells": len(records),
         "wall_time": _duration(records),
+        "machines": sorted({str(record["machine"]) for record in records}),
+        "made": sorted({str(record["made"])[:10] for record in records}),
         "now": made_with()["code"],
         "old": [
             f"{r['label']}, seed {r['seed']}, {r['cell']['simulation']['env']}"

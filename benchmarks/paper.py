@@ -25,6 +25,7 @@ from benchmarks.engine import Engine, print_failures, run_all
 from benchmarks.figures import draw
 from benchmarks.grid import FIGURES, Paper, Part, parts_of
 from benchmarks.html import write_report
+from benchmarks.html_content import provenance
 from benchmarks.records import Place, Record, read_record
 from benchmarks.tables import Table, results_table, write_tables
 from benchmarks.track import check_installed
@@ -80,9 +81,9 @@ def main(
             draw_figures(part, records, folder)
     for table in tables:
         table.print()
-    write_tables(tables, folder, "tables")
     report = folder / "report.html"
     command = shlex.join(["python", "-m", "benchmarks.paper", *sys.argv[1:]])
+    write_tables(tables, folder, "tables", head_of(sweep.records, command))
     users = [part.settings.simulation for part in parts]
     cards = {f"Users of {each.env}": users_card(each) for each in users}
     cards["Judge"] = judge_card(sweep.records)
@@ -91,6 +92,20 @@ def main(
         track_sweep(sweep.records, tables, place, track)
     print(f"tables and figures in {folder}; report: {report}")
     print_failures(sweep)
+
+
+def head_of(records: Sequence[Record], command: str) -> str:
+    """What stands above the tables: how they were made, and can be made again."""
+    if not records:
+        return ""
+    about = provenance(records, command)
+    first, last = about["made"][0], about["made"][-1]
+    return (
+        f"# The paper's benchmark\n\n```sh\n{command}\n```\n\n"
+        f"Made {first if first == last else f'{first} to {last}'} on "
+        f"{', and '.join(about['machines'])}: {about['cells']} cells of one thread each, "
+        f"{about['wall_time']} (h:mm:ss) in all; revision {', '.join(about['revisions'])}.\n\n"
+    )
 
 
 def tables_of(part: Part, paper: Paper, records: list[Record], place: Place) -> list[Table]:

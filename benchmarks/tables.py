@@ -88,10 +88,10 @@ class Table:
         (console or Console(width=150)).print(table)
 
 
-def write_tables(tables: Sequence[Table], folder: Path, name: str) -> None:
-    """Writes ``name.md`` with all tables, and each one's numbers as CSV."""
+def write_tables(tables: Sequence[Table], folder: Path, name: str, head: str = "") -> None:
+    """Writes ``name.md`` with all tables below ``head``, and each one's numbers as CSV."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = "\n".join(table.markdown() for table in tables)
+    text = head + "\n".join(table.markdown() for table in tables)
     write_whole(folder / f"{name}.md", text.encode())
     for table in tables:
         numbers = table.numbers or [

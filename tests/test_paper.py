@@ -69,6 +69,7 @@ def test_a_sweep_ends_in_tables_claims_and_a_report(swept) -> None:
     place, _ = swept
     folder = place.output / "paper"
     text = (folder / "tables.md").read_text()
+    assert text.startswith("# The paper's benchmark") and " CPUs: " in text
     for word in ("REPLICA", "A-iALP_ap", "DQN", "random", "best fixed list", "myopic oracle"):
         assert word in text
     for word in ("C1", "C3", "C4", "C8", "EasyRL4Rec", "54.3 / 22.1 / 2.47", "not published"):

@@ -48,6 +48,8 @@ def record(variant="dqn", agent="DQN", seed=0, label=None, start="random", judgi
         **made_with(),
         "revision": "abc",
         "wall_s": 61.0,
+        "made": "2026-01-02T03:04:05+00:00",
+        "machine": "Linux x86_64, 2 CPUs",
         "points": [point(0, 2.0 + seed), point(50, 4.0 + 3 * seed), point(100, 9.0)],
         "episodes": {
             "steps": list(range(1, 61)),
