@@ -40,10 +40,10 @@ SEARCHED: dict[tuple[str, AgentStart], dict[str, Any]] = {
         "update_factor": 1,
     },
     ("DQN", "text"): {
-        "learning_rate": 1e-4,
+        "learning_rate": 1e-3,
         "n_steps": 1,
         "target_update_interval": 500,
-        "update_factor": 2,
+        "update_factor": 1,
     },
     ("PG", "random"): {"learning_rate": 3e-3, "ent_coef": 0.0, "n_steps": 16},
     ("PG", "text"): {"learning_rate": 1e-4, "ent_coef": 0.01, "n_steps": 4},
