@@ -20,6 +20,7 @@ from llm_oracle.language_judge import Quantization
 from recsim_envs.cli import env_report_command, list_command, prepare_command
 from recsim_envs.data.dataset import DataError
 from recsim_envs.data.store import load_data
+from recsim_envs.doctor import doctor_command
 
 DAY = 24 * 3600
 
@@ -169,6 +170,7 @@ def main() -> None:
         "tune-judge": tune_judge_command,
         "judge-report": judge_report_command,
         "cache": cache_command,
+        "doctor": doctor_command,
     }
     try:
         tyro.extras.subcommand_cli_from_dict(commands, prog="recsim")
