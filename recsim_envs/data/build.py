@@ -71,7 +71,7 @@ def build(
     account.size("before", len(item_table), n_sequences, len(events.frame))
     rest, kept = _of_each(events, for_coat, reading, split_seed, account)
     if reading.max_users is not None:
-        kept &= first_users(events, kept, reading.max_users, account)
+        kept = kept & first_users(events, kept, reading.max_users, account)
     table = pd.DataFrame({**columns, **rest})[kept]
     if reading.k_core is not None:
         users_of = events.frame["user_id"][kept] if "user_id" in events.frame.columns else None

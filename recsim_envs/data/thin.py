@@ -34,7 +34,7 @@ def core(user: IntArray, item: IntArray, k: int) -> BoolArray:
     """
     kept = np.ones(len(user), dtype=bool)
     while True:
-        counts = [np.bincount(codes[kept], minlength=1)[codes] for codes in (user, item)]
+        counts = [np.bincount(codes, weights=kept)[codes] for codes in (user, item)]
         smaller = kept & (counts[0] >= k) & (counts[1] >= k)
         if smaller.sum() == kept.sum():
             return kept

@@ -48,7 +48,7 @@ def read_amazon(files: dict[str, Path], names: Names, account: Account) -> Sourc
     """Reads reviews, and the title, category and brand of what they are of.
 
     Of several reviews of an item by one user the earliest counts, of several descriptions of an
-    item the first. The catalogue is what was reviewed, in the order of first appearance.
+    item the first. The catalogue is what was reviewed, in the order of the reviews that count.
 
     Args:
         files: "reviews" and "meta".

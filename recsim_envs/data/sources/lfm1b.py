@@ -150,7 +150,7 @@ def _progress(folder: Path) -> tuple[list[pd.DataFrame], int, int, dict[object, 
     parts, place, line, users = [], 0, 1, {}
     for file in sorted(folder.glob("*.npz")):
         try:
-            with np.load(file) as part:
+            with file.open("rb") as stream, np.load(stream) as part:
                 parts.append(pd.DataFrame({column: part[column] for column in KEPT}))
                 line, users = int(part["next_line"]), dict.fromkeys(part["users"].tolist())
         except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
@@ -167,19 +167,20 @@ def _describe(events: pd.DataFrame, files: dict[str, Path]) -> pd.DataFrame:
     pairs = pairs.sort_values(["track_id", "n", "album_id"], ascending=[True, False, True])
     album = pairs.drop_duplicates("track_id").set_index("track_id")["album_id"]
     named = {"id": "int64", "name": "str", "artist_id": "int64"}
-    tracks = _named(files["tracks"], named, album.index).reindex(album.index)
+    tracks = _named(files["tracks"], named, album.index)
     albums = _named(files["albums"], named, pd.Index(album.unique()))
     artists = _named(
         files["artists"], {"id": "int64", "name": "str"}, pd.Index(tracks["artist_id"].unique())
     )
-    artist_id = tracks["artist_id"]
+    artist_id = tracks["artist_id"].reindex(album.index)  # NaN of a track without a name
+    names = [table["name"].to_dict() for table in (tracks, albums, artists)]
     return pd.DataFrame(
         {
-            "item_id": album.index,
-            "title": tracks["name"].fillna("").to_numpy(),
-            "album": album.map(albums["name"]).fillna("").to_numpy(),
-            "artist": artist_id.map(artists["name"]).fillna("").to_numpy(),
-            "artist_id": artist_id.astype("Int64").astype(str).replace("<NA>", "").to_numpy(),
+            "item_id": album.index.astype(str),
+            "title": [names[0].get(track, "") for track in album.index],
+            "album": [names[1].get(number, "") for number in album],
+            "artist": [names[2].get(number, "") for number in artist_id],
+            "artist_id": ["" if np.isnan(number) else f"{number:.0f}" for number in artist_id],
         }
     )
 
