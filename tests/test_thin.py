@@ -54,11 +54,11 @@ def test_the_core_agrees_with_taking_away_one_at_a_time():
     left = {tuple(pair) for pair in pairs.tolist()}
     while True:
         n = [{u: sum(p[side] == u for p in left) for u in range(40)} for side in (0, 1)]
-        weak = [p for p in left if n[0][p[0]] < 5 or n[1][p[1]] < 5]
+        weak = [p for p in left if n[0][p[0]] < 4 or n[1][p[1]] < 4]
         if not weak:
             break
         left.remove(weak[0])
-    kept = core(pairs[:, 0], pairs[:, 1], 5)
+    kept = core(pairs[:, 0], pairs[:, 1], 4)
     assert {tuple(pair) for pair in pairs[kept].tolist()} == left
     assert 0 < len(left) < len(pairs)
 
