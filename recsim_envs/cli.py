@@ -1,4 +1,4 @@
-"""The commands ``recsim prepare``, ``list`` and ``env-report``: data sets and their simulators."""
+"""The commands ``recsim download``, ``prepare``, ``list`` and ``env-report``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from recsim_envs.data.coat import read_matrix
 from recsim_envs.data.dataset import DataError, Scenario
 from recsim_envs.data.reading import Reading
 from recsim_envs.data.sizes import print_sizes
+from recsim_envs.data.sources.download import download
 from recsim_envs.data.sources.recognise import import_found, recognise
 from recsim_envs.data.store import data_home, import_cache, prepared_names
 from recsim_envs.report.plot import plot_report
@@ -107,6 +108,23 @@ def prepare_command(
     shutil.rmtree(import_cache(name), ignore_errors=True)
     print_card(card)
     print(f"written to {data_home() / name}")
+
+
+def download_command(
+    name: tyro.conf.Positional[str],
+    folder: tyro.conf.Positional[Path | None] = None,
+    sha256: tuple[str, ...] = (),
+) -> None:
+    """Fetches a publisher's files; a download that broke off continues.
+
+    Args:
+        name: coat, movielens-100k, movielens-1m, movielens-20m, amazon-2018-industrial or
+            amazon-2023-industrial.
+        folder: where to. Default: a folder of that name here.
+        sha256: what each file's SHA-256 must be; without it, it is only printed and noted.
+    """
+    place = download(name, Path(name) if folder is None else folder, sha256)
+    print(f"next: recsim prepare {name} {place}")
 
 
 def env_report_command(

@@ -14,6 +14,7 @@ from recsim_envs.data.columns import to_table
 from recsim_envs.data.dataset import DataError, Dataset, Scenario
 from recsim_envs.data.reading import PLAIN, Reading
 from recsim_envs.data.sources.amazon import OF_2018, OF_2023, read_amazon
+from recsim_envs.data.sources.download import origin_notes
 from recsim_envs.data.sources.lastfm import read_lastfm
 from recsim_envs.data.sources.lfm1b import read_lfm1b
 from recsim_envs.data.sources.movielens import read_1m, read_20m, read_100k
@@ -195,7 +196,8 @@ def import_found(
         DataError: naming file and line, or an argument that would be ignored.
     """
     account = Account()
-    account.note(str(found))
+    for note in (str(found), *origin_notes(found.folder)):
+        account.note(note)
     source = _read(found, reading, import_cache(name), account)
     if source.scenario == "clothes" and (text or scenario not in (None, "clothes")):
         given = f"--text {' '.join(text)}" if text else f"--scenario {scenario}"
