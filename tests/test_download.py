@@ -76,7 +76,7 @@ def test_a_download_that_broke_off_continues(server, tmp_path, capsys):
     digest = hashlib.sha256(CONTENT).hexdigest()
     assert f"sha256 {digest}" in printed
     assert [r for _, r in server.asked] == [None, "bytes=1200000-", "bytes=2400000-"]
-    assert {path.name for path in tmp_path.iterdir()} == {"data.bin", "downloads.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"data.bin", "downloads.recsim"}
     assert origin_notes(tmp_path) == [f"origin: data.bin of {server.url}/data.bin, sha256 {digest}"]
     # What is there is not fetched again, unless it is something else.
     server.asked.clear()

@@ -1,6 +1,8 @@
 """LFM-1b: streamed, resumable, and the right albums; the file is made here."""
 
+import gzip
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +108,7 @@ def test_an_interrupted_import_continues_where_it_stopped(tmp_path, monkeypatch,
     monkeypatch.setattr(lfm1b, "_save", lambda f, p, *rest: (again.append(p), save(f, p, *rest)))
     capsys.readouterr()
     found, n = read_events(file, 20, tmp_path / "again", size)
-    assert "continuing the import of LFM-1b_LEs.txt at" in capsys.readouterr().out
+    assert "continuing the import of LFM-1b_LEs.txt after line " in capsys.readouterr().out
     assert n == 20_000 and found.equals(whole)
     assert min(again) > max(saved) and again[-1] == file.stat().st_size
     # Finished: nothing is read again. Another question is another import.
@@ -114,6 +116,28 @@ def test_an_interrupted_import_continues_where_it_stopped(tmp_path, monkeypatch,
     assert read_events(file, 20, tmp_path / "again", size)[0].equals(whole) and not again
     read_events(file, 21, tmp_path / "again", size)
     assert again
+
+
+def test_a_packed_file_is_the_same(tmp_path, monkeypatch):
+    file = write(tmp_path / "lfm", many(5_000).tolist()) / "LFM-1b_LEs.txt"
+    wanted = read_events(file, 20, tmp_path / "cache")[0]
+    packed = file.with_name("LFM-1b_LEs.txt.gz")
+    packed.write_bytes(gzip.compress(file.read_bytes()))
+    save = lfm1b._save
+    monkeypatch.setattr(lfm1b, "_save", lambda *of: (save(*of), 1 / 0))
+    with pytest.raises(ZeroDivisionError):
+        read_events(packed, 20, tmp_path / "cache", 50_000)
+    monkeypatch.setattr(lfm1b, "_save", save)
+    assert read_events(packed, 20, tmp_path / "cache", 50_000)[0].equals(wanted)
+
+
+def test_memory_grows_with_the_users_kept_not_with_the_file(tmp_path):
+    file = write(tmp_path / "lfm", many(60_000).tolist()) / "LFM-1b_LEs.txt"
+    tracemalloc.start()
+    read_events(file, 1, tmp_path / "cache", 50_000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < file.stat().st_size / 3
 
 
 def test_a_bad_line_and_damaged_progress_are_named(tmp_path):

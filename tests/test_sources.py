@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import sys
 import zipfile
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from recsim_envs.data.dataset import DataError
 from recsim_envs.data.reading import Reading
 from recsim_envs.data.sources.amazon import clean
+from recsim_envs.data.sources.download import download
 from recsim_envs.data.sources.recognise import recognise
 from recsim_envs.data.tables import from_frame, import_tables
 
@@ -109,8 +111,15 @@ def test_a_bad_line_of_own_tables_is_named(tmp_path):
 
 
 def test_a_folder_of_two_formats_or_none_is_refused(tmp_path):
-    write(tmp_path, {"notes.txt": ""})
-    refused(tmp_path, "notes.txt", "MovieLens-1M: ratings.dat, movies.dat", "NAME.inter", "Coat")
+    write(tmp_path, {"notes.txt": "", ".hidden": ""})
+    (tmp_path / "ml-1m").mkdir()
+    refused(
+        tmp_path,
+        "holds ml-1m/, notes.txt, which",
+        "MovieLens-1M: ratings.dat, movies.dat",
+        "NAME.inter",
+        "Coat",
+    )
     write(tmp_path, {"U.DATA": "", "ratings.dat": ""})
     refused(tmp_path, "MovieLens-100K (U.DATA) and MovieLens-1M (ratings.dat)")
     (tmp_path / "ratings.dat").unlink()
@@ -118,7 +127,16 @@ def test_a_folder_of_two_formats_or_none_is_refused(tmp_path):
     write(tmp_path, {"u.item": "", "u.item.gz": ""})
     refused(tmp_path, "u.item and u.item.gz", "one file of movies", "leave one")
     refused(tmp_path / "u.item", "u.item is no folder")
-    refused(write(tmp_path / "empty", {}), "no files")
+    refused(write(tmp_path / "empty", {}), "empty holds nothing")
+
+
+def test_what_is_not_installed_is_named(tmp_path, monkeypatch):
+    write(tmp_path, {"items.parquet": "", "interactions.csv": ""})
+    monkeypatch.setitem(sys.modules, "polars", None)
+    refused(tmp_path, "items.parquet", "pip install 'recsim-ialp[parquet]'")
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    with pytest.raises(DataError, match=r"pip install 'recsim-ialp\[download\]'"):
+        download("coat", tmp_path)
 
 
 def test_two_candidates_for_one_table_are_refused(tmp_path):

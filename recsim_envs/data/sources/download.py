@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from recsim_envs.data.dataset import DataError
 
-RECORD = "downloads.json"
-"""Beside the files: where they came from, and their SHA-256."""
+RECORD = "downloads.recsim"
+"""Beside the files, as JSON: where they came from, and their SHA-256. No name of a table's file."""
 TIMEOUT = 30.0
 CHUNK = 2**20
 
@@ -77,7 +77,7 @@ def download(name: str, folder: Path, sha256: tuple[str, ...] = ()) -> Path:
     try:
         import pooch
     except ModuleNotFoundError as error:
-        raise DataError("downloads need pooch: pip install pooch") from error
+        raise DataError("downloads need pooch: pip install 'recsim-ialp[download]'") from error
     if name not in FILES:
         raise DataError(f"name={name!r} is unknown: use one of {', '.join(FILES)}")
     files = FILES[name]

@@ -103,8 +103,10 @@ def read_events(
     folder.mkdir(parents=True, exist_ok=True)
     parts, place, line, users = _progress(folder)
     if place:
-        print(f"continuing the import of {file.name} at {place / about.st_size:.1%}")
-    bar = tqdm(total=about.st_size, initial=place, unit="B", unit_scale=True, desc=file.name)
+        print(f"continuing the import of {file.name} after line {line - 1:,}")
+    # How much a packed file holds is not known before its end.
+    total = None if file.suffix.casefold() == ".gz" else about.st_size
+    bar = tqdm(total=total, initial=place, unit="B", unit_scale=True, desc=file.name)
     with bar:
         for block in blocks(file, place, line, size):
             rows = frame_of(block, file, EVENTS, "\t")

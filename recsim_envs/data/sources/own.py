@@ -65,7 +65,9 @@ def _read_parquet(file: Path) -> Table:
     try:
         import polars
     except ModuleNotFoundError as error:
-        raise DataError(f"{file}: parquet needs polars: pip install polars") from error
+        raise DataError(
+            f"{file}: parquet needs polars: pip install 'recsim-ialp[parquet]'"
+        ) from error
     try:
         frame = polars.read_parquet(file)
     except (polars.exceptions.PolarsError, OSError) as error:

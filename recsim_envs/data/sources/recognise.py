@@ -142,7 +142,9 @@ def recognise(folder: Path) -> Found:
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder: give the one that holds the data's files")
-    names = {file: _plain(file.name) for file in sorted(folder.iterdir()) if file.is_file()}
+    # Some systems put hidden files beside the others, named after them.
+    there = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    names = {path: _plain(path.name) for path in there if path.is_file()}
     found = [
         (form, file)
         for form in FORMATS
@@ -151,7 +153,7 @@ def recognise(folder: Path) -> Found:
     ]
     kinds = list(dict.fromkeys(form.name for form, _ in found))
     if not kinds:
-        raise DataError(_unrecognised(folder, [file.name for file in names]))
+        raise DataError(_unrecognised(folder, [p.name + "/" * p.is_dir() for p in there]))
     if len(kinds) > 1:
         marks = [f"{kind} ({next(f.name for k, f in found if k.name == kind)})" for kind in kinds]
         raise DataError(f"{folder} holds {' and '.join(marks)}: give each its own folder")
@@ -264,5 +266,5 @@ def _unrecognised(folder: Path, names: list[str]) -> str:
         f"{form.name}: {', '.join(usual for _, usual in form.needed.values())}" for form in FORMATS
     )
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    there = ", ".join(names[:SHOWN]) + more if names else "no files"
+    there = ", ".join(names[:SHOWN]) + more if names else "nothing"
     return f"{folder} holds {there}, which is none of what is recognised ({known})"
