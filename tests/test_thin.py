@@ -131,3 +131,23 @@ def test_an_argument_without_a_use_is_refused(events, reading, words):
     with pytest.raises(DataError) as error:
         build(events, **reading)
     assert all(word in str(error.value) for word in words), error.value
+
+
+def test_real_histories_are_cut_where_their_publisher_cut_them(real_data):
+    events = pd.read_csv(real_data / "lfm" / "interactions.csv", dtype={"item_id": str})
+    items = {"item_id": events["item_id"].unique(), "title": "x"}
+    wanted = events.sort_values(["sequence_id", "position"])
+    joined = events[["user_id", "item_id", "timestamp"]]
+    found = build(joined, pd.DataFrame(items), session_gap=28, min_length=8)
+    assert len(found.sequences) == wanted["sequence_id"].nunique() == 10_947
+    first = [found.items["item_id"].iloc[sequence].tolist() for sequence in found.sequences[:50]]
+    lists = [list(of) for _, of in wanted.groupby("sequence_id", sort=False)["item_id"]]
+    assert all(sequence in lists for sequence in first)
+
+
+def test_a_real_core_is_its_own_core(real_data):
+    events = pd.read_csv(real_data / "industry" / "interactions.csv", dtype={"item_id": str})
+    items = pd.DataFrame({"item_id": events["item_id"].unique(), "title": "x"})
+    found = build(events, items, k_core=5)
+    assert len(found.interactions) == len(events) == 59_427
+    assert found.n_items == 4385
