@@ -409,6 +409,7 @@ def test_amazon(tmp_path, year):
         ("var aPageStart = (new Date()).getTime();", ""),
         ('<span id="productTitle" class="a-size', ""),
         ("Pipe <5mm, 3 > 2", "Pipe <5mm, 3 > 2"),
+        ("Bolt <M5", "Bolt <M5"),
         ("a\u2028b\r\n c", "a b c"),
         (None, ""),
         (["a"], ""),

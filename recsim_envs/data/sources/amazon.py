@@ -22,7 +22,8 @@ from recsim_envs.data.reading import Reading
 from recsim_envs.data.sources.source import Source
 
 SCRIPT = re.compile(r"<(script|style)\b.*?(</\1\s*>|$)", re.DOTALL | re.IGNORECASE)
-TAG = re.compile(r"</?[a-zA-Z][^<>]*(>|$)")
+TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<[a-zA-Z]+\s[^<>]*=[^<>]*$")
+"""Also one that the end of the text cuts off, told from a size (<M5) by its attribute."""
 CODE = re.compile(r"getTime\(|aPageStart|function\s*\(")
 """Of a page's script without its tags, which some titles consist of."""
 # A purchase is a choice, whatever its buyer thought later.
