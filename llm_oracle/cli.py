@@ -17,7 +17,12 @@ import tyro
 from llm_oracle.adapters import TuneSettings
 from llm_oracle.cache import cache_stats, prune_verdicts, read_verdicts
 from llm_oracle.language_judge import Quantization
-from recsim_envs.cli import env_report_command, list_command, prepare_command
+from recsim_envs.cli import (
+    download_command,
+    env_report_command,
+    list_command,
+    prepare_command,
+)
 from recsim_envs.data.dataset import DataError
 from recsim_envs.data.store import load_data
 from recsim_envs.doctor import doctor_command
@@ -164,6 +169,7 @@ def _when(seconds: float | None) -> str:
 def main() -> None:
     """Runs the command line; bad input ends with one line that says what is wrong."""
     commands: dict[str, Callable[..., Any]] = {
+        "download": download_command,
         "prepare": prepare_command,
         "list": list_command,
         "env-report": env_report_command,

@@ -1,72 +1,99 @@
-"""The commands ``recsim prepare``, ``list`` and ``env-report``: data sets and their simulators."""
+"""The commands ``recsim download``, ``prepare``, ``list`` and ``env-report``."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import torch
 import tyro
 
 from recsim_envs.checks import check_whole
-from recsim_envs.data.build import PLAIN, Reading
 from recsim_envs.data.coat import read_matrix
 from recsim_envs.data.dataset import DataError, Scenario
-from recsim_envs.data.store import data_home, prepared_names
-from recsim_envs.data.tables import import_coat, import_tables
+from recsim_envs.data.reading import Reading
+from recsim_envs.data.sizes import print_sizes
+from recsim_envs.data.sources.download import download
+from recsim_envs.data.sources.recognise import import_found, recognise
+from recsim_envs.data.store import data_home, import_cache, prepared_names
 from recsim_envs.report.plot import plot_report
 from recsim_envs.report.report import report_on
 from recsim_envs.report.tables import print_report
 from recsim_envs.rewards.card import print_account, print_card
 from recsim_envs.rewards.prepare import prepare
+from recsim_envs.rewards.ready import has_ratings
 
 
 def prepare_command(
     name: tyro.conf.Positional[str],
     source: tyro.conf.Positional[Path],
     text: tuple[str, ...] = (),
-    scenario: Scenario = "products",
-    rating_scale: tuple[float, float] = PLAIN.rating_scale,
-    liked: float | None = PLAIN.liked,
-    all_ratings: bool = PLAIN.all_ratings,
-    min_length: int = PLAIN.min_length,
-    rows_in_order: bool = PLAIN.rows_in_order,
+    scenario: Scenario | None = None,
+    rating_scale: tuple[float, float] | None = None,
+    liked: float | None = None,
+    all_ratings: bool = False,
+    max_users: int | None = None,
+    k_core: int | None = None,
+    session_gap: float | None = None,
+    min_length: int | None = None,
+    rows_in_order: bool = False,
     ratings: Path | None = None,
     seed: int = 0,
-    embedding_dim: int = 64,
-    max_epochs: int = 100,
+    embedding_dim: int | None = None,
+    max_epochs: int | None = None,
 ) -> None:
     """Builds a named data set and fits its reward models.
 
-    Afterwards ``gym.make("recsim/Industry-v0", data=NAME)`` uses it.
+    Afterwards `gym.make("recsim/Industry-v0", data=NAME)` uses it.
 
     Args:
         name: how environments and results call the data.
-        source: a folder with the official Coat files, or with items.csv and interactions.csv.
-        text: the item columns that a judge reads, for example: --text title brand.
-        scenario: what the items are: music for LFM-v0, products for Industry-v0.
-        rating_scale: the lowest and the highest rating there can be.
-        liked: the lowest rating of an item that counts as chosen; None is three quarters of the
-            way up the scale, 4 of 1 to 5.
+        source: a folder with a publisher's files, or with tables of interactions and items; see
+            docs/own-data.md for what is recognised.
+        text: the item columns that a judge reads, for example: --text title brand. Default: those
+            of the publisher's format.
+        scenario: what the items are: music for LFM-v0, products for Industry-v0. Default: the
+            format's, else products.
+        rating_scale: the lowest and the highest rating there can be. Default: the format's, else
+            1 5.
+        liked: the lowest rating of an item that counts as chosen. Default: the format's, else three
+            quarters of the way up the scale, 4 of 1 to 5.
         all_ratings: keep every rating, for Coat-v0, without a column that says which ones are of
             randomly drawn items.
-        min_length: sequences of fewer items are dropped.
-        rows_in_order: the rows of interactions.csv are in the order of time.
+        max_users: only the first so many users of the interactions.
+        k_core: only users and items with so many choices or more.
+        session_gap: hours; a user's history is cut where more pass between two choices. Default:
+            the format's (LFM-1b and Last.fm-1K: 28), else it is not cut.
+        min_length: sequences of fewer items are dropped. Default: the format's (LFM-1b and
+            Last.fm-1K: 8), else 2.
+        rows_in_order: the rows of the interactions are in the order of time.
         ratings: a file with Coat's completed rating matrix; without it, ours is fitted.
         seed: of the split and of everything fitted.
-        embedding_dim: width of the sequence reward models.
+        embedding_dim: width of the sequence reward models. Default: 64.
         max_epochs: most passes over the sequences; a fit ends earlier when it stops improving.
+            Default: 100.
     """
     if not name or name == "replica" or "/" in name or name.startswith("."):
         raise DataError(f"name={name!r} cannot be used: choose another, such as 'my-shop'")
-    if (source / "train.ascii").is_file():
-        dataset = import_coat(source, name, split_seed=seed)
-    else:
-        reading = Reading(rating_scale, liked, all_ratings, min_length, rows_in_order)
-        dataset = import_tables(
-            source, name, text=text, scenario=scenario, split_seed=seed, reading=reading
-        )
+    found = recognise(source)
+    # Before the reading, which may take long.
+    print(found)
+    reading = Reading(
+        rating_scale, liked, all_ratings, min_length, rows_in_order, max_users, k_core, session_gap
+    )
+    dataset = import_found(
+        found, name, text=text, scenario=scenario, split_seed=seed, reading=reading
+    )
     print_account(dataset.account)
+    print_sizes(dataset)
+    given: dict[str, object] = {"--embedding-dim": embedding_dim, "--max-epochs": max_epochs}
+    if not has_ratings(dataset):
+        given = {"--ratings": ratings}
+    for argument, value in given.items():
+        if value is not None:
+            kind = "ratings" if has_ratings(dataset) else "sequences"
+            raise DataError(f"{argument} {value} would change nothing for data of {kind}: drop it")
     # The models are small: a second thread costs more in waiting than it computes.
     torch.set_num_threads(1)
     truth = None if ratings is None else read_matrix(ratings)
@@ -75,11 +102,29 @@ def prepare_command(
         data_home() / name,
         truth=truth,
         seed=seed,
-        embedding_dim=embedding_dim,
-        max_epochs=max_epochs,
+        embedding_dim=embedding_dim or 64,
+        max_epochs=100 if max_epochs is None else max_epochs,
     )
+    shutil.rmtree(import_cache(name), ignore_errors=True)
     print_card(card)
     print(f"written to {data_home() / name}")
+
+
+def download_command(
+    name: tyro.conf.Positional[str],
+    folder: tyro.conf.Positional[Path | None] = None,
+    sha256: tuple[str, ...] = (),
+) -> None:
+    """Fetches a publisher's files; a download that broke off continues.
+
+    Args:
+        name: coat, movielens-100k, movielens-1m, movielens-20m, amazon-2018-industrial or
+            amazon-2023-industrial.
+        folder: where to. Default: a folder of that name here.
+        sha256: what each file's SHA-256 must be; without it, it is only printed and noted.
+    """
+    place = download(name, Path(name) if folder is None else folder, sha256)
+    print(f"next: recsim prepare {name} {place}")
 
 
 def env_report_command(

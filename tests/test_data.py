@@ -180,7 +180,7 @@ def test_command_line_prepares_and_lists(chains, tmp_path, monkeypatch, capsys):
 def test_command_line_errors_are_one_line(tmp_path, monkeypatch):
     (tmp_path / "items.csv").write_text("item_id,title\n0,x\n")
     for arguments, word in (
-        (("prepare", "mine", tmp_path / "nowhere", "--text", "title"), "nowhere/items.csv is mis"),
+        (("prepare", "mine", tmp_path / "nowhere", "--text", "title"), "nowhere is no folder"),
         (("prepare", "mine", tmp_path, "--text", "title"), "interactions.csv is missing"),
         (("prepare", "replica", tmp_path), "name='replica'"),
     ):

@@ -1,9 +1,16 @@
 """Each example runs on a small budget."""
 
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from examples import maskable_ppo, plain_pytorch, ppo
+import recsim_envs.rewards.prepare as fitting
+from examples import maskable_ppo, own_data, plain_pytorch, ppo
+from ialp_agents import IALP
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +34,48 @@ def test_maskable_ppo_shows_no_item_twice(capsys):
 def test_plain_pytorch(capsys):
     results = plain_pytorch.main(updates=3, n_users=32)
     check(results, capsys.readouterr().out)
+
+
+def shop():
+    """Rings of five items: the next one is always the ring's next."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for user in range(60):
+        first, ring = rng.integers(5), rng.integers(4)
+        rows += [(f"user {user}", f"{5 * ring + (first + i) % 5:03}", i) for i in range(6)]
+    interactions = pd.DataFrame(rows, columns=["user_id", "item_id", "time"])
+    items = {"item_id": [f"{i:03}" for i in range(20)], "brand": ["acme"] * 20}
+    titles = [f"{'red blue green steel'.split()[i // 5]} bolt {i}" for i in range(20)]
+    return interactions, pd.DataFrame(items | {"title": titles})
+
+
+def test_the_lines_of_the_page_on_own_data_run(tmp_path, monkeypatch, capsys):
+    """As they stand there, but for the budget."""
+    monkeypatch.setenv("RECSIM_DATA", str(tmp_path))
+    page = (Path(__file__).parents[1] / "docs" / "own-data.md").read_text()
+    lines = re.search(r"```python\n(.*?)```", page, re.DOTALL).group(1)
+    assert len([line for line in lines.splitlines() if not re.match("import|from|$", line)]) <= 10
+    fit, learn = fitting.fit_reward_model, IALP.learn
+    quick = {"max_epochs": 1}
+    monkeypatch.setattr(fitting, "fit_reward_model", lambda *a, **k: fit(*a, **(k | quick)))
+    monkeypatch.setattr(IALP, "learn", lambda self, steps: learn(self, steps // 10))
+    interactions, items = shop()
+    exec(lines, {"interactions": interactions, "items": items})
+    hit_rate, played = capsys.readouterr().out.splitlines()[-2:]
+    assert 0 <= float(hit_rate) <= 1
+    return_, deviation = map(float, re.findall(r"\d+\.\d+", played))
+    assert 0 < return_ < 30 and deviation > 0
+
+
+def test_own_data_from_a_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("RECSIM_DATA", str(tmp_path / "home"))
+    for name, table in zip(("interactions", "items"), shop(), strict=True):
+        table.to_csv(tmp_path / f"{name}.tsv", sep="\t", index=False)
+    results = own_data.main(tmp_path, text=("title",), verdicts=64, sessions=20, max_epochs=1)
+    printed = capsys.readouterr().out
+    assert "recognised own tables: items.tsv, interactions.tsv" in printed
+    assert f"reward model train: HR@10 {results['train']:.3f}" in printed
+    assert f"after : Return {results['after']:.2f}" in printed
 
 
 def check(results, printed):

@@ -13,12 +13,15 @@ class Account:
     Attributes:
         tables: "read", "kept" and "dropped" (counts by reason) of "interactions", "items", "users"
             and "sequences".
+        sizes: numbers of items, sequences and interactions, "before" anything was dropped but rows
+            without ids, and "after".
         notes: sentences on what was decided for the user: the unit of the time, the scale of
             ratings, what a sequence is.
     """
 
     def __init__(self) -> None:
         self.tables: dict[str, dict[str, Any]] = {}
+        self.sizes: dict[str, dict[str, int]] = {}
         self.notes: list[str] = []
 
     def read(self, table: str, n: int) -> None:
@@ -39,10 +42,15 @@ class Account:
         self.drop(table, int((~kept).sum()), reason)
         return kept
 
+    def size(self, when: str, n_items: int, n_sequences: int, n_interactions: int) -> None:
+        """Notes how large the data is, "before" or "after" dropping."""
+        found = {"items": n_items, "sequences": n_sequences, "interactions": n_interactions}
+        self.sizes[when] = found
+
     def note(self, text: str) -> None:
         """Adds a sentence."""
         self.notes.append(text)
 
     def as_dict(self) -> dict[str, Any]:
         """The account as JSON holds it."""
-        return {"rows": self.tables, "notes": self.notes}
+        return {"rows": self.tables, "sizes": self.sizes, "notes": self.notes}

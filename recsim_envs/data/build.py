@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,34 +11,12 @@ from recsim_envs.data.account import Account
 from recsim_envs.data.columns import Table, all_texts, numbers, texts
 from recsim_envs.data.dataset import DataError, Dataset, Scenario, require_columns
 from recsim_envs.data.order import check_order
+from recsim_envs.data.reading import SHORTEST, Reading, refuse_unused
 from recsim_envs.data.scale import LOW_TO_HIGH, mark_splits, on_our_scale, who_liked
+from recsim_envs.data.thin import first_users, in_core, sessions
 from recsim_envs.data.times import seconds, time_column
 
 COLUMNS = ("item_id", "user_id", "sequence_id", "rating", "position", "split")
-
-
-class Reading(NamedTuple):
-    """How the interactions are to be read, where more than one reading makes sense.
-
-    Attributes:
-        rating_scale: lowest and highest rating there can be.
-        liked: the lowest rating of an item that counts as chosen, on that scale; None is three
-            quarters of the way up, 4 of 1 to 5.
-        all_ratings: keep every rating, for ``recsim/Coat-v0``, though no column ``split`` says
-            which ones are of randomly drawn items.
-        min_length: sequences of fewer items are dropped. A single item teaches nothing of what
-            comes next. Not for ratings, of which each one counts.
-        rows_in_order: the rows are in the order of time, where no column says so.
-    """
-
-    rating_scale: tuple[float, float] = LOW_TO_HIGH
-    liked: float | None = None
-    all_ratings: bool = False
-    min_length: int = 2
-    rows_in_order: bool = False
-
-
-PLAIN = Reading()
 
 
 def build(
@@ -75,6 +53,7 @@ def build(
             account.read(table, len(rows.frame))
     events = events.named(COLUMNS)
     for_coat = _for_coat(events, users, reading)
+    refuse_unused(events, for_coat, reading)
     item_table = _entities(items, "item_id", text, "items", account)
     user_table = None
     if users is not None:
@@ -88,19 +67,24 @@ def build(
     if user_table is not None:
         columns["user"] = _row_numbers(events, "user_id", user_table["user_id"])
     columns["sequence"] = _sequences(events, account)
+    n_sequences = int(columns["sequence"].max(initial=-1)) + 1
+    account.size("before", len(item_table), n_sequences, len(events.frame))
     rest, kept = _of_each(events, for_coat, reading, split_seed, account)
+    if reading.max_users is not None:
+        kept = kept & first_users(events, kept, reading.max_users, account)
     table = pd.DataFrame({**columns, **rest})[kept]
-    table = _long_enough(table, 1 if for_coat else reading.min_length, account)
+    if reading.k_core is not None:
+        users_of = events.frame["user_id"][kept] if "user_id" in events.frame.columns else None
+        table, item_table = in_core(table, item_table, users_of, reading.k_core, account)
+    table = _in_sequences(table, for_coat, reading, account)
     if table.empty:
         raise DataError(
             f"{events.name}: no row is left, {account.tables['interactions']['dropped']}: nothing "
             "can be learned from it"
         )
-    table["sequence"] = pd.factorize(table["sequence"])[0].astype(np.int32)
-    by = ["sequence", *[column for column in ("time", "position") if column in table.columns]]
-    table = table.sort_values(by, kind="stable", ignore_index=True)
     if not for_coat:
         check_order(table, item_table["item_id"], events.name, reading.rows_in_order, account)
+    account.size("after", len(item_table), table["sequence"].nunique(), len(table))
     order = ("sequence", "item", "user", "rating", "time", "split")
     return Dataset(
         name=name,
@@ -201,11 +185,12 @@ def _of_each(
     kept = np.ones(len(events.frame), dtype=bool)
     if "rating" in events.frame.columns:
         ratings = numbers(events, "rating")
+        scale = LOW_TO_HIGH if reading.rating_scale is None else reading.rating_scale
         if for_coat:
-            found["rating"] = on_our_scale(events, ratings, reading.rating_scale, account)
+            found["rating"] = on_our_scale(events, ratings, scale, account)
             found["split"] = mark_splits(events, seed, account)
         else:
-            kept = who_liked(events, ratings, reading.rating_scale, reading.liked, account)
+            kept = who_liked(events, ratings, scale, reading.liked, account)
     column = time_column(events)
     if column is not None:
         found["time"], how = seconds(events, column)
@@ -217,10 +202,21 @@ def _of_each(
     return found, kept
 
 
-def _long_enough(table: pd.DataFrame, least: int, account: Account) -> pd.DataFrame:
+def _in_sequences(
+    table: pd.DataFrame, for_coat: bool, reading: Reading, account: Account
+) -> pd.DataFrame:
+    """The rows sorted by sequence, oldest first, without sequences that are too short."""
+    table["sequence"] = pd.factorize(table["sequence"])[0].astype(np.int32)
+    by = ["sequence", *[column for column in ("time", "position") if column in table.columns]]
+    table = table.sort_values(by, kind="stable", ignore_index=True)
+    if reading.session_gap is not None:
+        table = sessions(table, reading.session_gap, account)
+    least = SHORTEST if reading.min_length is None else reading.min_length
+    least = 1 if for_coat else least
     length = table.groupby("sequence")["item"].transform("size").to_numpy()
     account.read("sequences", table["sequence"].nunique())
     n_short = table.loc[length < least, "sequence"].nunique()
     account.drop("sequences", n_short, f"fewer than {least} items")
     account.keep("interactions", length >= least, f"in a sequence of fewer than {least} items")
-    return table[length >= least]
+    table = table[length >= least].reset_index(drop=True)
+    return table.assign(sequence=pd.factorize(table["sequence"])[0].astype(np.int32))

@@ -1,4 +1,4 @@
-"""A CSV file as a table of strings, with the line of every row.
+"""A CSV or TSV file as a table of strings, with the line of every row.
 
 The standard library's strict reader, for pandas' joins rows over a quote that is not closed, fills
 short rows and takes the first column of long ones for an index, all in silence.
@@ -7,7 +7,9 @@ short rows and takes the first column of long ones for an index, all in silence.
 from __future__ import annotations
 
 import csv
+import zlib
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -15,16 +17,27 @@ import pandas as pd
 from recsim_envs.data.account import Account
 from recsim_envs.data.columns import Table
 from recsim_envs.data.dataset import DataError
+from recsim_envs.data.packed import open_text
 
 
-def read_csv(file: Path, name: str, id_column: str, account: Account) -> Table:
+def read_csv(
+    file: Path,
+    name: str,
+    id_column: str,
+    account: Account,
+    *,
+    delimiter: str = ",",
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL,
+) -> Table:
     """Reads a file in UTF-8 with one header line; lines without any value are dropped, counted.
 
     Args:
-        file: the file.
+        file: the file; ``.gz`` is unpacked.
         name: of the table in the account.
         id_column: whose values hold no line break.
         account: of the rows.
+        delimiter: between two fields.
+        quoting: ``csv.QUOTE_NONE`` where a quote is a character as any other.
 
     Raises:
         DataError: for a missing file, a row with another number of fields than the header, or a
@@ -33,8 +46,8 @@ def read_csv(file: Path, name: str, id_column: str, account: Account) -> Table:
     if not file.is_file():
         raise DataError(f"{file} is missing")
     rows, lines, line, n_blank = [], [], 1, 0
-    with file.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.reader(stream, strict=True)
+    with open_text(file) as stream:
+        reader = csv.reader(stream, delimiter=delimiter, quoting=quoting, strict=True)
         try:
             header = next(reader, [])
             if not any(header):
@@ -44,7 +57,7 @@ def read_csv(file: Path, name: str, id_column: str, account: Account) -> Table:
                 if not any(field.strip() for field in fields):
                     n_blank += 1
                 else:
-                    _check_row(fields, header, id_column, f"{file}, line {line}")
+                    _check_row(fields, header, id_column, delimiter, f"{file}, line {line}")
                     rows.append(fields)
                     lines.append(line)
                 line = reader.line_num + 1
@@ -55,6 +68,8 @@ def read_csv(file: Path, name: str, id_column: str, account: Account) -> Table:
             ) from error
         except UnicodeDecodeError as error:
             raise DataError(f"{file} is not in UTF-8 ({error}): convert it") from error
+        except (EOFError, OSError, zlib.error) as error:
+            raise DataError(f"{file} cannot be unpacked ({error}): fetch it again") from error
     twice = [column for column in header if header.count(column) > 1]
     if twice:
         raise DataError(f"{file}, line 1: two columns {twice[0]!r}: rename one of them")
@@ -64,18 +79,20 @@ def read_csv(file: Path, name: str, id_column: str, account: Account) -> Table:
     return Table(frame, str(file), np.array(lines, dtype=np.int64), "line")
 
 
-def _check_row(fields: list[str], header: list[str], id_column: str, place: str) -> None:
+def _check_row(
+    fields: list[str], header: list[str], id_column: str, delimiter: str, place: str
+) -> None:
     if len(fields) != len(header):
         raise DataError(
             f"{place}: {len(fields)} fields, but the header names {len(header)}: add or quote the "
             "missing or the extra one"
         )
-    pieces = ",".join(fields).split("\n")
+    pieces = delimiter.join(fields).split("\n")
     if len(pieces) == 1:
         return
     # A text may have several lines. Where each of them would be a row, a quote has swallowed some.
     column = header.index(id_column) if id_column in header else 0
-    rows = [piece.split(",") for piece in pieces]
+    rows = [piece.split(delimiter) for piece in pieces]
     if "\n" in fields[column] or all(
         len(row) == len(header) and row[column].strip() and " " not in row[column].strip()
         for row in rows

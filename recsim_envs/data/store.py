@@ -27,6 +27,11 @@ def data_home() -> Path:
     return Path(os.environ.get("RECSIM_DATA") or platformdirs.user_data_dir("recsim"))
 
 
+def import_cache(name: str) -> Path:
+    """Where a long import of data of this name keeps its progress."""
+    return data_home() / ".imports" / name
+
+
 def prepared_names() -> list[str]:
     """The names of all prepared data sets."""
     return sorted(folder.parent.name for folder in data_home().glob("*/card.json"))

@@ -1,4 +1,4 @@
-"""A user's own tables as a :class:`Dataset`: frames in memory, and folders of CSV files."""
+"""Tables as a :class:`Dataset`: frames in memory, and folders of files."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recsim_envs.data.account import Account
-from recsim_envs.data.build import PLAIN, Reading, build
-from recsim_envs.data.coat import read_coat, word_coat
+from recsim_envs.data.build import build
+from recsim_envs.data.coat import read_coat
 from recsim_envs.data.columns import Frame, to_table
-from recsim_envs.data.csv_table import read_csv
-from recsim_envs.data.dataset import DataError, Dataset, Scenario
+from recsim_envs.data.dataset import Dataset, Scenario
+from recsim_envs.data.reading import PLAIN, Reading
+from recsim_envs.data.sources.recognise import import_found, recognise
 
 
 def from_frame(
@@ -74,20 +75,19 @@ def import_tables(
     name: str,
     *,
     text: Sequence[str] = (),
-    scenario: Scenario = "products",
+    scenario: Scenario | None = None,
     split_seed: int = 0,
     reading: Reading = PLAIN,
 ) -> Dataset:
-    """Reads ``items.csv``, ``interactions.csv`` and, where there is one, ``users.csv``.
+    """Reads a folder of files, as ``recsim prepare`` does.
 
-    Columns are those of :func:`from_frame`. A folder with Coat's columns (``jacket_type``) is
-    worded as Coat.
+    The columns of own tables are those of :func:`from_frame`.
 
     Args:
-        folder: holds the CSV files, UTF-8, one header line each.
+        folder: holds one of the formats of docs/own-data.md.
         name: how results call this data.
-        text: the item columns that a judge reads.
-        scenario: what the items are.
+        text: the item columns that a judge reads; empty is the format's own.
+        scenario: what the items are; None is the format's own.
         split_seed: of the shuffle that holds sequences out.
         reading: how, where more than one reading makes sense.
 
@@ -95,34 +95,13 @@ def import_tables(
         DataError: for a missing file or column, naming it, and as :func:`from_frame`, naming the
             line.
     """
-    account = Account()
-    items = read_csv(folder / "items.csv", "items", "item_id", account)
-    interactions = read_csv(folder / "interactions.csv", "interactions", "item_id", account)
-    users = None
-    if (folder / "users.csv").is_file():
-        users = read_csv(folder / "users.csv", "users", "user_id", account)
-    user_text: tuple[str, ...] = ()
-    if users is not None and "jacket_type" in items.frame.columns:
-        worded_items, worded_users = word_coat(items.frame, users.frame)
-        items, users = items._replace(frame=worded_items), users._replace(frame=worded_users)
-        text, user_text, scenario = ("text",), ("text",), "clothes"
-    if not text:
-        raise DataError(
-            f"text is empty: name the columns of {folder / 'items.csv'} that describe an item, "
-            f"for example --text title; its columns are {list(items.frame.columns)}"
-        )
-    return build(
+    return import_found(
+        recognise(folder),
         name,
-        interactions,
-        items,
-        users,
-        reading,
-        account,
-        text=tuple(text),
-        user_text=user_text,
+        text=text,
         scenario=scenario,
-        replica=False,
         split_seed=split_seed,
+        reading=reading,
     )
 
 
