@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
@@ -12,7 +11,8 @@ from recsim_envs.checks import check_whole
 from recsim_envs.data.build import PLAIN, Reading
 from recsim_envs.data.coat import read_matrix
 from recsim_envs.data.dataset import DataError, Scenario
-from recsim_envs.data.store import data_home, prepared_names
+from recsim_envs.data.store import check_name, data_home, prepared_names
+from recsim_envs.data.stored import read_card
 from recsim_envs.data.tables import import_coat, import_tables
 from recsim_envs.report.plot import plot_report
 from recsim_envs.report.report import report_on
@@ -57,8 +57,7 @@ def prepare_command(
         embedding_dim: width of the sequence reward models.
         max_epochs: most passes over the sequences; a fit ends earlier when it stops improving.
     """
-    if not name or name == "replica" or "/" in name or name.startswith("."):
-        raise DataError(f"name={name!r} cannot be used: choose another, such as 'my-shop'")
+    check_name(name)
     if (source / "train.ascii").is_file():
         dataset = import_coat(source, name, split_seed=seed)
     else:
@@ -110,6 +109,9 @@ def env_report_command(
 def list_command() -> None:
     """Lists the prepared data sets."""
     for name in prepared_names():
-        card = json.loads((data_home() / name / "card.json").read_text())
-        print(f"{name}: {card['data']}")
+        try:
+            about = read_card(data_home() / name)["data"]
+        except DataError as error:
+            about = f"cannot be read: {error}"
+        print(f"{name}: {about}")
     print(f"({data_home()}; the replicas need no preparing)")
