@@ -83,22 +83,24 @@ def read_whole(file: Path, most: int | None = None) -> bytes:
     return file.read_bytes()
 
 
-def parse_json(content: bytes, where: object) -> dict[str, Any]:
-    """Reads one JSON object whose numbers are finite and whose keys stand once.
+def parse_json(content: bytes, where: object, *, finite: bool = True) -> dict[str, Any]:
+    """Reads one JSON object whose keys stand once.
 
     Args:
         content: UTF-8.
         where: the file's name, for errors.
+        finite: whether NaN and infinity are refused.
 
     Raises:
         DamagedFileError: if it is anything else.
     """
     try:
+        number = _finite if finite else float
         found = json.loads(
             content.decode(),
-            parse_constant=_refuse_constant,
-            parse_float=_finite,
             object_pairs_hook=_unique,
+            parse_constant=number,
+            parse_float=number,
         )
         json.dumps(found, ensure_ascii=False).encode()  # refuses halves of characters
     except (ValueError, RecursionError) as error:
@@ -133,6 +135,18 @@ def require_fields(found: Mapping[str, Any], kinds: Mapping[str, Any], where: ob
                 f"{where}: {name!r} is {str(value)[:80]!r}, not of type {wanted}: the file is "
                 "damaged, or of another kind"
             )
+
+
+def signed(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a JSON file, and "check", the hash of them."""
+    rest = {name: value for name, value in fields.items() if name != "check"}
+    return {**rest, "check": content_hash(json.dumps(rest, sort_keys=True).encode())}
+
+
+def require_signed(found: dict[str, Any], where: object, fix: str) -> None:
+    """Raises DamagedFileError, naming the fix, unless :func:`signed` wrote the fields as found."""
+    if found.get("check") != signed(found)["check"]:
+        raise DamagedFileError(f"{where} was changed: its fields have not the hash in it: {fix}")
 
 
 def parse_tensors(content: bytes, where: object) -> dict[str, NDArray[Any]]:
@@ -191,14 +205,10 @@ def file_hash(file: Path) -> str:
     return content_hash(file.read_bytes())
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number")
-
-
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text[:80]} is too large")
+        raise ValueError(f"{text[:80]} is no finite number")
     return value
 
 

@@ -20,6 +20,8 @@ from recsim_envs.files import (
     read_json,
     read_whole,
     require_fields,
+    require_signed,
+    signed,
     unpack,
     write_whole,
 )
@@ -73,9 +75,8 @@ def write_about(folder: Path, about: dict[str, Any]) -> None:
     """
     names = sorted(file.name for file in folder.iterdir() if file.is_file() and file.name != ABOUT)
     files = {name: content_hash((folder / name).read_bytes()) for name in names}
-    signed = {"format": FORMAT, **about, "files": files}
-    signed["check"] = _check(signed)
-    write_whole(folder / ABOUT, (json.dumps(signed, indent=2) + "\n").encode())
+    fields = signed({"format": FORMAT, **about, "files": files})
+    write_whole(folder / ABOUT, (json.dumps(fields, indent=2) + "\n").encode())
 
 
 def read_about(folder: Path) -> dict[str, Any]:
@@ -96,8 +97,7 @@ def read_about(folder: Path) -> dict[str, Any]:
             f"reads format {FORMAT}: {again}"
         )
     require_fields(about, FIELDS, file)
-    if about.get("check") != _check(about):
-        raise DamagedFileError(f"{file} was changed: its fields have not the hash in it: {again}")
+    require_signed(about, file, again)
     if about["split_seed"] < 0:
         raise DamagedFileError(f"{file}: split_seed {about['split_seed']} is below 0: {again}")
     return about
@@ -196,12 +196,6 @@ def _read_once(folder: Path, more: tuple[str, ...]) -> Stored:
                 f"`recsim prepare {folder.name} SOURCE`"
             )
     return Stored(folder, about, content)
-
-
-def _check(about: dict[str, Any]) -> str:
-    """The hash of all fields but "check"."""
-    fields = {name: value for name, value in about.items() if name != "check"}
-    return content_hash(json.dumps(fields, sort_keys=True).encode())
 
 
 def _bytes_of(file: Path) -> bytes | None:
