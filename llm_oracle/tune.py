@@ -312,8 +312,13 @@ def _checkpoint(
     state = {
         "format": FORMAT,
         "step": step,
-        "weights": weights,
-        "moments": optimizer.state_dict()["state"],  # the rest follows from the settings
+        # NumPy has no bfloat16, and float32 holds each of its values.
+        "weights": {name: weight.float() for name, weight in weights.items()},
+        # The rest of the optimizer follows from the settings.
+        "moments": {
+            i: {name: value.float() for name, value in of_weight.items()}
+            for i, of_weight in optimizer.state_dict()["state"].items()
+        },
         "schedule": {k: v for k, v in schedule.state_dict().items() if k != "lr_lambdas"},
     }
     write_whole(folder / CHECKPOINT, to_bytes(state))
