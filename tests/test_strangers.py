@@ -101,6 +101,7 @@ def test_a_payload_in_a_users_tables(tmp_path):
 
 def test_a_payload_in_an_agents_files(tmp_path):
     ran, env = tmp_path / "ran", vectorized(Clusters, k=4)
+    env.reset()
     model = IALP("SASRecPolicy", env, **QUICK)
     save_checkpoint(model, tmp_path / "run")
     checkpoint = next((tmp_path / "run").iterdir())
