@@ -1,6 +1,7 @@
 """Killed, crossed, full, read-only, old: data is one whole version, or an error with a fix."""
 
 import errno
+import gzip
 import json
 import os
 import subprocess
@@ -329,6 +330,20 @@ def test_weights_of_other_shapes_are_refused(home, name):
     Dataset.load(home / "mine").save_about(home / "mine")
     with pytest.raises(DataError, match=r"train.safetensors .*damaged"):
         gym.make("recsim/Industry-v0", data="mine")
+
+
+@pytest.mark.parametrize("cell", ["1e300", "-1", "20", "", "x", "1.5", "nan"])
+def test_items_that_are_none_are_refused(home, cell):
+    prepare(rings(), home / "mine", **SMALL)
+    file = home / "mine" / "interactions.csv.gz"
+    lines = gzip.decompress(file.read_bytes()).decode().split("\n")
+    lines[3] = f"0,{cell}"
+    file.write_bytes(gzip.compress("\n".join(lines).encode()))
+    about = json.loads((home / "mine" / ABOUT).read_text())
+    own = {k: v for k, v in about.items() if k not in ("format", "files", "check")}
+    write_about(home / "mine", own)
+    with pytest.raises(DataError, match=r"mine.* is damaged"):
+        Dataset.load(home / "mine")
 
 
 def test_any_field_of_dataset_json_is_guarded(home):

@@ -206,9 +206,11 @@ def _bytes_of(file: Path) -> bytes | None:
 
 
 def _read_table(content: bytes, file: Path, kinds: Any) -> pd.DataFrame:
+    unpacked = BytesIO(unpack(content, file))
     try:
-        table = pd.read_csv(BytesIO(unpack(content, file)), dtype=kinds, keep_default_na=False)
-    except (ValueError, OverflowError) as error:
+        with np.errstate(all="raise"):  # of a number too large for its column pandas only warns
+            table = pd.read_csv(unpacked, dtype=kinds, keep_default_na=False)
+    except (ValueError, ArithmeticError) as error:
         raise DamagedFileError(f"{file} is damaged: {error}") from error
     # pandas fills short rows, and makes an index of what long ones have too many.
     if table.isna().any(axis=None) or not isinstance(table.index, pd.RangeIndex):
