@@ -132,7 +132,7 @@ def test_killed_at_any_moment_leaves_the_old_or_the_new_data(tmp_path):
     env = {**os.environ, "RECSIM_DATA": str(tmp_path / "home")}
     ran = subprocess.run(
         [sys.executable, "-W", "error", "-c", KILLS, str(Path(__file__).parent)],
-        env=env, capture_output=True, text=True, timeout=120, check=False,
+        env=env, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     kills, changed, names = ran.stdout.splitlines()[-1].split(maxsplit=2)
