@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +11,7 @@ from rich.console import Console
 from benchmarks.cells import IALP, Simulation
 from benchmarks.records import Record, data_label, data_of
 from recsim_envs.data.store import data_folder
+from recsim_envs.data.stored import read_card
 from recsim_envs.rewards.card import print_card
 
 WIDTH = 110
@@ -20,7 +20,7 @@ WIDTH = 110
 def users_card(users: Simulation) -> str:
     """What the users' reward models were fitted on, and how good they are."""
     replica = users.env.removeprefix("recsim/").split("-")[0].lower()
-    card = json.loads((data_folder(users.data, replica) / "card.json").read_text())
+    card = read_card(data_folder(users.data, replica))
     text = io.StringIO()
     print_card(card, Console(file=text, width=WIDTH))
     return f"{users.env}, {data_label(data_of(users)['data'])}\n\n{text.getvalue()}"

@@ -5,14 +5,56 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
+
+import safetensors.torch
+from safetensors import SafetensorError
 
 from llm_oracle.language_judge import Calibration, Quantization, Scoring
 from llm_oracle.prompts import TEMPLATE_VERSION
 from recsim_envs.data.dataset import DataError, Scenario
-from recsim_envs.files import write_whole
+from recsim_envs.errors import DamagedFileError
+from recsim_envs.files import (
+    content_hash,
+    file_hash,
+    read_json,
+    read_whole,
+    require_fields,
+    require_signed,
+    signed,
+    write_whole,
+)
 
 CARD = "judge.json"
+WEIGHTS = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
+FIELDS = {
+    "model": str,
+    "scoring": str,
+    "max_history": int,
+    "calibrations": dict,
+    "data": dict,
+    "settings": dict,
+    "figures": dict,
+    "template": str,
+    "files": dict,
+}
+RULE = dict.fromkeys(("scale", "popularity", "none"), (int, float))
+MOST_RANK = 1024
+UNUSED = (
+    "arrow_config",
+    "auto_mapping",
+    "corda_config",
+    "eva_config",
+    "layer_replication",
+    "loftq_config",
+    "megatron_config",
+    "modules_to_save",
+    "rank_pattern",
+    "target_parameters",
+    "trainable_token_indices",
+)
+"""Settings of peft that import a module by its name, or take memory that no weight accounts for."""
 SHIPPED = Path(__file__).parent / "shipped"
 
 
@@ -82,8 +124,10 @@ class AdapterCard:
     template: str = TEMPLATE_VERSION
 
     def save(self, folder: Path) -> None:
-        """Writes the card into ``folder``, whole or not at all."""
-        write_whole(folder / CARD, (json.dumps(asdict(self), indent=1) + "\n").encode())
+        """Writes the card into ``folder``, whole or not at all, with the hashes of the adapter."""
+        found = [folder / name for name in (CONFIG, WEIGHTS) if (folder / name).is_file()]
+        card = signed({**asdict(self), "files": {file.name: file_hash(file) for file in found}})
+        write_whole(folder / CARD, (json.dumps(card, indent=1) + "\n").encode())
 
     @classmethod
     def load(cls, folder: Path, model: str) -> AdapterCard:
@@ -98,9 +142,24 @@ class AdapterCard:
             raise FileNotFoundError(
                 f"{file} is missing: give a folder that `recsim tune-judge` wrote"
             )
-        card = json.loads(file.read_text())
-        calibrations = {name: Calibration(**rule) for name, rule in card["calibrations"].items()}
-        result = cls(**{**card, "calibrations": calibrations})
+        card = read_json(file)
+        require_fields(card, FIELDS, file)
+        require_signed(card, file, "tune again with `recsim tune-judge`")
+        if card["scoring"] not in get_args(Scoring) or card["max_history"] < 1:
+            raise DamagedFileError(
+                f"{file} is damaged: scoring={card['scoring'][:80]!r}, max_history="
+                f"{card['max_history']}"
+            )
+        for name, rule in card["calibrations"].items():
+            if name not in get_args(Scenario) or not isinstance(rule, dict):
+                raise DamagedFileError(f"{file} is damaged, in the calibration of {name[:80]!r}")
+            require_fields(rule, RULE, f"{file}, {name}")
+        calibrations = {
+            name: Calibration(**{field: float(rule[field]) for field in RULE})
+            for name, rule in card["calibrations"].items()
+        }
+        own = {name: card[name] for name in FIELDS if name != "files"}
+        result = cls(**{**own, "calibrations": calibrations})
         # A local copy counts as the model when its folder bears the model's name.
         if Path(result.model).name != Path(model).name:
             raise DataError(
@@ -111,7 +170,40 @@ class AdapterCard:
                 f"{folder} was tuned on version {result.template} of the prompts, this is version "
                 f"{TEMPLATE_VERSION}: tune again with `recsim tune-judge`"
             )
+        for name in (CONFIG, WEIGHTS):
+            if content_hash(read_whole(folder / name)) != card["files"].get(name):
+                raise DamagedFileError(
+                    f"{folder / name} is not the one of {file}: tune again with `recsim tune-judge`"
+                )
         return result
+
+
+def check_adapter(folder: Path) -> None:
+    """Refuses what peft would load but `recsim tune-judge` does not write.
+
+    Raises:
+        DataError: unless the weights are safetensors with finite values, and the configuration
+            that of a LoRA that names no code and fits into memory.
+    """
+    file = folder / CONFIG
+    config = read_json(file)
+    require_fields(config, {"peft_type": str, "r": int}, file)
+    if config["peft_type"] != "LORA" or not 1 <= config["r"] <= MOST_RANK:
+        raise DataError(
+            f"{file} is of a {config['peft_type'][:80]} of rank {config['r']}: only LoRA of ranks "
+            f"1 to {MOST_RANK} is loaded"
+        )
+    other = [name for name in UNUSED if config.get(name)]
+    if other:
+        raise DataError(f"{file} sets {other}, which `recsim tune-judge` never does: take it out")
+    file = folder / WEIGHTS
+    try:
+        weights = safetensors.torch.load(read_whole(file))
+    except (SafetensorError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        raise DamagedFileError(f"{file} is no safetensors file, or damaged: {error}") from error
+    for name, weight in weights.items():
+        if not weight.isfinite().all():
+            raise DamagedFileError(f"{file}: {name} holds NaN or infinity: tune again")
 
 
 def shipped_adapter(model: str | Path, scoring: Scoring | None) -> Path | None:

@@ -180,5 +180,5 @@ def main() -> None:
     }
     try:
         tyro.extras.subcommand_cli_from_dict(commands, prog="recsim")
-    except (DataError, FileNotFoundError, ModuleNotFoundError, sqlite3.DatabaseError) as error:
+    except (DataError, OSError, ModuleNotFoundError, sqlite3.DatabaseError) as error:
         sys.exit(f"recsim: {error}")

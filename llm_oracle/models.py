@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
+from llm_oracle.adapters import check_adapter
 from llm_oracle.attention import register as attention_on_cpu
 from llm_oracle.language_judge import Quantization
 from llm_oracle.packed import PackedLinear, pack
@@ -55,7 +56,9 @@ class LanguageModel:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         source = smollm2_folder() if name == "smollm2" else name
         attention = attention_on_cpu() if self.device.type == "cpu" else "sdpa"
-        options: dict[str, Any] = {"attn_implementation": attention}
+        # No pickled weights, and no code of whoever made the model.
+        options: dict[str, Any] = {"attn_implementation": attention, "use_safetensors": True}
+        options["trust_remote_code"] = False
         if quantization == "nf4":
             options |= {"quantization_config": nf4_config(), "device_map": {"": self.device}}
         elif quantization is not None:
@@ -67,12 +70,13 @@ class LanguageModel:
         else:
             keep_gradients_on_cpu(model)
         if adapter is not None:
-            model.load_adapter(str(adapter))
+            check_adapter(adapter)
+            model.load_adapter(str(adapter), use_safetensors=True)
         self._packed: list[PackedLinear] = []
         if self.device.type == "cpu" and quantization is None and not trainable:
             self._packed = pack(model.get_decoder())
         self.model: CausalLM = model.eval()
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(source)
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
 
     def describe(self) -> dict[str, Any]:
         """Returns what decides this model's answers, JSON-able: weights by content, precision."""

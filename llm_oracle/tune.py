@@ -12,7 +12,6 @@ has checkpoints.
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -36,9 +35,13 @@ from llm_oracle.scoring import packed_log_likelihoods
 from llm_oracle.transformers_judge import TransformersJudge
 from recsim_envs.arrays import IntArray
 from recsim_envs.data.dataset import DataError, Dataset
-from recsim_envs.files import write_whole
+from recsim_envs.errors import DamagedFileError
+from recsim_envs.files import read_json, read_whole, write_whole
+from recsim_envs.trees import from_bytes, to_bytes
 
-CHECKPOINT = "checkpoint.pt"
+CHECKPOINT = "checkpoint.safetensors"
+FORMAT = 1
+KINDS = {"step": int, "weights": dict, "moments": dict, "schedule": dict}
 CHECKPOINT_EVERY = 10
 LEAST_SCALE = 0.1
 """In training. A judge that knows nothing yet is calibrated to a scale near 0, which would also
@@ -241,7 +244,7 @@ def train_lora(
         weight.data = weight.data.bfloat16()
     network.save_pretrained(folder)
     # A folder of this machine would mean nothing to whoever gets the adapter.
-    config = json.loads((folder / "adapter_config.json").read_text())
+    config = read_json(folder / "adapter_config.json")
     config["base_model_name_or_path"] = Path(settings.model).name
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=1) + "\n")
 
@@ -307,14 +310,18 @@ def _checkpoint(
     folder: Path, step: int, weights: dict[str, Tensor], optimizer: Any, schedule: Any
 ) -> None:
     state = {
+        "format": FORMAT,
         "step": step,
-        "weights": {name: weight.detach() for name, weight in weights.items()},
-        "optimizer": optimizer.state_dict(),
-        "schedule": schedule.state_dict(),
+        # NumPy has no bfloat16, and float32 holds each of its values.
+        "weights": {name: weight.float() for name, weight in weights.items()},
+        # The rest of the optimizer follows from the settings.
+        "moments": {
+            i: {name: value.float() for name, value in of_weight.items()}
+            for i, of_weight in optimizer.state_dict()["state"].items()
+        },
+        "schedule": {k: v for k, v in schedule.state_dict().items() if k != "lr_lambdas"},
     }
-    content = io.BytesIO()
-    torch.save(state, content)
-    write_whole(folder / CHECKPOINT, content.getvalue())
+    write_whole(folder / CHECKPOINT, to_bytes(state))
 
 
 @torch.no_grad()
@@ -322,9 +329,21 @@ def _resume(folder: Path, weights: dict[str, Tensor], optimizer: Any, schedule: 
     file = folder / CHECKPOINT
     if not file.is_file():
         return 0
-    state = torch.load(file, weights_only=True)
-    for name, weight in weights.items():
-        weight.copy_(state["weights"][name])
-    optimizer.load_state_dict(state["optimizer"])
-    schedule.load_state_dict(state["schedule"])
+    state = from_bytes(read_whole(file), file, FORMAT, KINDS)
+    try:
+        for name, weight in weights.items():
+            weight.copy_(torch.from_numpy(state["weights"][name]))
+        moments = {
+            int(i): {name: torch.tensor(value) for name, value in of_weight.items()}
+            for i, of_weight in state["moments"].items()
+        }
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        schedule.load_state_dict({**state["schedule"], "lr_lambdas": [None]})
+        for group, rate in zip(optimizer.param_groups, schedule.get_last_lr(), strict=True):
+            group["lr"] = rate
+    except (LookupError, TypeError, ValueError, RuntimeError) as error:
+        raise DamagedFileError(
+            f"{file} is not of this tuning ({error}): delete it to start from the beginning"
+        ) from error
     return int(state["step"])

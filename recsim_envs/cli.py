@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -16,7 +15,8 @@ from recsim_envs.data.reading import Reading
 from recsim_envs.data.sizes import print_sizes
 from recsim_envs.data.sources.download import download
 from recsim_envs.data.sources.recognise import import_found, recognise
-from recsim_envs.data.store import data_home, import_cache, prepared_names
+from recsim_envs.data.store import check_name, data_home, import_cache, prepared_names
+from recsim_envs.data.stored import read_card
 from recsim_envs.report.plot import plot_report
 from recsim_envs.report.report import report_on
 from recsim_envs.report.tables import print_report
@@ -74,8 +74,7 @@ def prepare_command(
         max_epochs: most passes over the sequences; a fit ends earlier when it stops improving.
             Default: 100.
     """
-    if not name or name == "replica" or "/" in name or name.startswith("."):
-        raise DataError(f"name={name!r} cannot be used: choose another, such as 'my-shop'")
+    check_name(name)
     found = recognise(source)
     # Before the reading, which may take long.
     print(found)
@@ -155,6 +154,9 @@ def env_report_command(
 def list_command() -> None:
     """Lists the prepared data sets."""
     for name in prepared_names():
-        card = json.loads((data_home() / name / "card.json").read_text())
-        print(f"{name}: {card['data']}")
+        try:
+            about = read_card(data_home() / name)["data"]
+        except DataError as error:
+            about = f"cannot be read: {error}"
+        print(f"{name}: {about}")
     print(f"({data_home()}; the replicas need no preparing)")

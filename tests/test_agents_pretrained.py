@@ -14,7 +14,7 @@ from test_agents_learning import POLICY, QUICK, equal, on_users, one_thread, tau
 from test_agents_toys import LENGTH, Clusters, Tastes, vectorized
 
 from ialp_agents import AIALP, IALP, PG
-from ialp_agents.saving.files import to_bytes
+from recsim_envs.trees import to_bytes
 
 __all__ = ["one_thread"]
 
@@ -134,7 +134,7 @@ def test_missing_or_foreign_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"policy.safetensors is missing: pass a folder"):
         IALP.from_pretrained(tmp_path, vectorized(Clusters))
     (tmp_path / "policy.safetensors").write_bytes(to_bytes({"format": 99}))
-    with pytest.raises(ValueError, match="has format 99, but this version reads 2"):
+    with pytest.raises(ValueError, match="has format 99, but this version reads 3"):
         IALP.from_pretrained(tmp_path, vectorized(Clusters))
 
 

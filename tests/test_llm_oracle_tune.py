@@ -199,7 +199,7 @@ def test_a_killed_tuning_continues_to_the_same_adapter(dataset, tiny_llama, tmp_
     with subprocess.Popen(
         [*command, str(Path(__file__).parent)], stderr=subprocess.DEVNULL
     ) as process:
-        while not (tmp_path / "killed" / "checkpoint.pt").is_file():
+        while not (tmp_path / "killed" / tune.CHECKPOINT).is_file():
             assert process.poll() is None
             time.sleep(0.01)
         os.kill(process.pid, signal.SIGKILL)

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from ialp_agents.buffers import DictItemReplayBuffer, ItemReplayBuffer
 from ialp_agents.saving.arguments import arguments_of, described
-from ialp_agents.saving.files import Tree
 from ialp_agents.saving.vec_state import get_vec_state, set_vec_state
 from recsim_envs.state import State, check_settings
+from recsim_envs.trees import Tree
 
 LEARNED = dict.fromkeys(("made_on", "arguments", "counters", "weights", "optimizer"), dict)
 """The entries of :func:`learned` that are not plain values, and their type."""
@@ -157,6 +157,9 @@ def copy_weights(weights: dict[str, Tensor], saved: dict[str, Any], where: objec
                 f"arguments make it {own.get(name)}: use the catalogue and the policy_kwargs that "
                 "it was saved with"
             )
+    for name in weights:
+        if not torch.as_tensor(saved[name]).isfinite().all():
+            raise ValueError(f"{where}: {name} holds NaN or infinity: train new weights")
     for name, tensor in weights.items():
         tensor.copy_(torch.as_tensor(saved[name]))
 

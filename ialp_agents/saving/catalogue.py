@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from ialp_agents.extractor import read_space
-from ialp_agents.saving.files import Tree
+from recsim_envs.trees import Tree
 
 Algorithm = TypeVar("Algorithm", bound=BaseAlgorithm)
 

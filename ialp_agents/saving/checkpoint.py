@@ -9,10 +9,11 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
 from ialp_agents.saving.agent import LEARNED, in_training, learned, restore_all
-from ialp_agents.saving.files import DamagedFileError, Tree, from_bytes, to_bytes
+from recsim_envs.errors import DamagedFileError
 from recsim_envs.files import content_hash, write_whole
+from recsim_envs.trees import Tree, from_bytes, to_bytes
 
-FORMAT = 2
+FORMAT = 3
 KINDS = {"training": dict, **LEARNED}
 KEPT_CHECKPOINTS = 2  # the second is there in case that a disk damages the first
 

@@ -13,10 +13,10 @@ from ialp_agents.policies import SASRecPolicy
 from ialp_agents.saving.agent import copy_weights
 from ialp_agents.saving.arguments import merged, policy_arguments
 from ialp_agents.saving.catalogue import Algorithm, catalogue_of, make
-from ialp_agents.saving.files import Tree, from_bytes, to_bytes
-from recsim_envs.files import write_whole
+from recsim_envs.files import read_whole, write_whole
+from recsim_envs.trees import Tree, from_bytes, to_bytes
 
-FORMAT = 2
+FORMAT = 3
 FILE = "policy.safetensors"
 KINDS = {"catalogue": dict, "policy_kwargs": dict, "weights": dict}
 
@@ -57,9 +57,7 @@ class Pretrained:
             raise FileNotFoundError(
                 f"{file} is missing: pass a folder that save_pretrained() wrote"
             )
-        if file.resolve().parent != folder.resolve():
-            raise ValueError(f"{file} is a link to {file.resolve()}: copy the file into the folder")
-        return cls(file, from_bytes(file.read_bytes(), file, FORMAT, KINDS))
+        return cls(file, from_bytes(read_whole(file), file, FORMAT, KINDS))
 
     def write(self, folder: Path) -> None:
         """Replaces the folder's policy, if it has one, as a whole."""

@@ -8,6 +8,8 @@ arguments of ``load``.
 from __future__ import annotations
 
 import io
+import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -23,14 +25,18 @@ from stable_baselines3.common.utils import get_system_info
 from ialp_agents.saving.agent import LEARNED, learned, restore_learned
 from ialp_agents.saving.arguments import NOT_PLAIN, marks, merged
 from ialp_agents.saving.catalogue import catalogue_of, check_catalogue, make
-from ialp_agents.saving.files import DamagedFileError, Tree, from_bytes, to_bytes
-from recsim_envs.files import write_whole
+from recsim_envs.errors import DamagedFileError
+from recsim_envs.files import most_unpacked, write_whole
+from recsim_envs.trees import Tree, from_bytes, to_bytes
 
 SelfPlainZip = TypeVar("SelfPlainZip", bound="PlainZip")
 File = str | Path | io.BufferedIOBase
 
-FORMAT = 2
+FORMAT = 3
 MEMBER = "agent.safetensors"
+ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError,
+              RuntimeError, OverflowError, OSError, struct.error, ValueError)  # fmt: skip
+"""What zipfile and its unpackers raise for a file that is damaged."""
 CALLERS = {"env", "device", "tensorboard_log", "_init_setup_model"}
 """Arguments that no file decides (a stranger shall not say where logs are written)."""
 
@@ -169,17 +175,24 @@ def _read(path: Any, cls: type[BaseAlgorithm]) -> Tree:
     file = open_path(path, "r", suffix="zip")
     try:
         with zipfile.ZipFile(file) as archive:
-            if MEMBER not in archive.namelist():
-                raise ValueError(
-                    f"{path} holds {archive.namelist()} in place of {MEMBER}; SB3's own zips hold "
-                    "pickles, which can run code: pass a zip that this package's save() wrote"
-                )
-            content = archive.read(MEMBER)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+            members = {member.filename: member for member in archive.infolist()}
+            member = members.get(MEMBER)
+            fits = member is not None and member.file_size <= most_unpacked(member.compress_size)
+            content = archive.read(MEMBER) if fits else b""
+    except ZIP_ERRORS as error:
         raise DamagedFileError(f"{path} is not a whole zip ({error}): save it again") from error
     finally:
         if file is not path:
             file.close()
+    if member is None:
+        raise ValueError(
+            f"{path} holds {list(members)[:10]} in place of {MEMBER}; SB3's own zips hold pickles, "
+            "which can run code: pass a zip that this package's save() wrote"
+        )
+    if not fits:
+        raise DamagedFileError(
+            f"{path} says that it unpacks to {member.file_size} bytes, which no zip of recsim does"
+        )
     tree = from_bytes(content, path, FORMAT, {"catalogue": dict, **LEARNED})
     if tree["made_on"].get("algorithm") != cls.__name__:
         raise ValueError(

@@ -9,6 +9,10 @@ import pandas as pd
 
 from recsim_envs.arrays import Float32Array
 from recsim_envs.data.dataset import DataError, require_columns
+from recsim_envs.data.scale import LOW_TO_HIGH
+
+LARGEST = 1e30
+"""Beyond it, 32 bits end."""
 
 # The publisher's name of each one-hot group, and ours of the column.
 COAT_ITEM_GROUPS = {
@@ -52,7 +56,7 @@ def read_coat(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     users = _one_hot_table(features, "user_features", COAT_USER_GROUPS)
     parts = []
     for split in ("train", "test"):
-        ratings = read_matrix(folder / f"{split}.ascii")
+        ratings = _whole_numbers(folder / f"{split}.ascii")
         if ratings.shape != (len(users), len(items)):
             raise DataError(
                 f"{folder / f'{split}.ascii'} is {ratings.shape[0]} x {ratings.shape[1]}, but "
@@ -66,6 +70,14 @@ def read_coat(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
         items.assign(item_id=range(len(items))), users.assign(user_id=range(len(users)))
     )
     return pd.concat(parts, ignore_index=True), items, users
+
+
+def _whole_numbers(file: Path) -> Float32Array:
+    ratings = read_matrix(file, 0, LOW_TO_HIGH[1])
+    between = np.flatnonzero((ratings != ratings.round()).any(axis=1))
+    if len(between):
+        raise DataError(f"{file}, row {between[0] + 1}: a rating is no whole number: correct it")
+    return ratings
 
 
 def word_coat(items: pd.DataFrame, users: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -90,36 +102,82 @@ def word_coat(items: pd.DataFrame, users: pd.DataFrame) -> tuple[pd.DataFrame, p
     return items.assign(text=coats), users.assign(text=people)
 
 
-def read_matrix(file: Path) -> Float32Array:
-    """Reads a matrix of numbers separated by white space.
+def read_matrix(file: Path, low: float = -LARGEST, high: float = LARGEST) -> Float32Array:
+    """Reads a matrix of numbers separated by white space, one row a line.
+
+    Args:
+        file: in UTF-8.
+        low: the lowest number that may stand there.
+        high: the highest.
 
     Raises:
-        DataError: if the file is missing or a line has another length than the first.
+        DataError: if the file is missing or empty, a line has another length than the first, or
+            something in it is no number from ``low`` to ``high``.
     """
+    rows: list[Float32Array] = []
+    for number, line in _lines(file):
+        fields = line.split()
+        place = f"{file}, line {number}"
+        if rows and len(fields) != len(rows[0]):
+            raise DataError(
+                f"{place}: {len(fields)} numbers, but the first line has {len(rows[0])}"
+            )
+        try:
+            row = np.array(fields, dtype=np.float64)
+        except ValueError as error:
+            raise DataError(f"{place}: {error}: correct it") from error
+        bad = ~((row >= low) & (row <= high))  # NaN is in no range
+        if bad.any():
+            raise DataError(
+                f"{place}: {fields[int(bad.argmax())][:80]} is no number from {low:g} to {high:g}: "
+                "correct it"
+            )
+        rows.append(row.astype(np.float32))
+    if not rows:
+        raise DataError(f"{file} is empty: unpack the publisher's archive there")
+    return np.stack(rows)
+
+
+def _lines(file: Path) -> list[tuple[int, str]]:
+    """The lines that hold something, with their numbers."""
     if not file.is_file():
         raise DataError(f"{file} is missing: unpack the publisher's archive there")
-    rows = [line.split() for line in file.read_text().splitlines() if line.strip()]
-    for number, row in enumerate(rows, start=1):
-        if len(row) != len(rows[0]):
-            raise DataError(
-                f"{file}, line {number}: {len(row)} numbers, but line 1 has {len(rows[0])}"
-            )
-    return np.array(rows, dtype=np.float32)
+    try:
+        text = file.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file} is not in UTF-8 ({error}): convert it") from error
+    return [(i, line) for i, line in enumerate(text.split("\n"), start=1) if line.strip()]
 
 
 def _one_hot_table(folder: Path, stem: str, groups: dict[str, str]) -> pd.DataFrame:
-    values = folder / f"{stem}_map.txt"
-    if not values.is_file():
-        raise DataError(f"{values} is missing: unpack the publisher's archive there")
-    one_hot = read_matrix(folder / f"{stem}.ascii")
-    names = [line.split(":", 1) for line in values.read_text().splitlines() if line.strip()]
+    values, matrix = folder / f"{stem}_map.txt", folder / f"{stem}.ascii"
+    lines = _lines(values)
+    one_hot = read_matrix(matrix, 0, 1)
+    names = []
+    for number, line in lines:
+        group, colon, label = line.strip().partition(":")
+        if not colon:
+            raise DataError(f"{values}, line {number}: {line[:80]!r} is no GROUP:VALUE: correct it")
+        if "\0" in label:
+            raise DataError(f"{values}, line {number}: {line[:80]!r} holds the character NUL")
+        names.append((group, label))
     if len(names) != one_hot.shape[1]:
-        raise DataError(f"{values} names {len(names)} columns, the matrix has {one_hot.shape[1]}")
+        raise DataError(
+            f"{values} names {len(names)} columns, but {matrix} has {one_hot.shape[1]}: one line "
+            "a column"
+        )
     table = {}
     for group, column in groups.items():
         of_group = [i for i, (g, _) in enumerate(names) if g == group]
         if not of_group:
             raise DataError(f"{values} has no line of the group {group!r}")
+        chosen = one_hot[:, of_group]
+        other = np.flatnonzero((chosen != 0).sum(axis=1) != 1)
+        if len(other):
+            raise DataError(
+                f"{matrix}, row {other[0] + 1}: {int((chosen[other[0]] != 0).sum())} of the "
+                f"columns of the group {group!r} are marked: mark one"
+            )
         labels = np.array([names[i][1] for i in of_group])
-        table[column] = labels[one_hot[:, of_group].argmax(axis=1)]
+        table[column] = labels[chosen.argmax(axis=1)]
     return pd.DataFrame(table)

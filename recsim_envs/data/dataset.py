@@ -9,8 +9,8 @@ is a folder of compressed CSV files beside ``dataset.json``.
 from __future__ import annotations
 
 import csv
+import gzip
 import hashlib
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,19 +20,22 @@ import numpy as np
 import pandas as pd
 
 from recsim_envs.arrays import IntArray
+from recsim_envs.data.stored import (
+    ABOUT,
+    TABLES,
+    Stored,
+    read_interactions,
+    read_stored,
+    read_texts,
+    write_about,
+)
+from recsim_envs.errors import DamagedFileError
+from recsim_envs.errors import DataError as DataError  # where most of its readers look for it
+from recsim_envs.files import write_whole
 
 Scenario = Literal["music", "products", "clothes"]
-FORMAT = 2
-"""Version of the files in a prepared folder. 1: parquet files, rewards that paid for repeats."""
 HELD_OUT = 0.2
 """Share of the held-out sequences (the paper, section 5.1: 80% for training, 20% for testing)."""
-NUMBERS = {"sequence": np.int32, "item": np.int32, "user": np.int32}
-EXACT = ("rating", "time")
-TABLES = ("items", "interactions", "users")
-
-
-class DataError(ValueError):
-    """Bad input data; the message names the place and the fix."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,21 +141,22 @@ class Dataset:
         return np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
 
     def save(self, folder: Path) -> None:
-        """Writes the tables and ``dataset.json`` into ``folder``."""
+        """Writes the tables and ``dataset.json`` into ``folder``, for :meth:`load`."""
+        self.save_tables(folder)
+        self.save_about(folder)
+
+    def save_tables(self, folder: Path) -> None:
+        """Writes the tables into ``folder``."""
         folder.mkdir(parents=True, exist_ok=True)
         for name, table in zip(TABLES, (self.items, self.interactions, self.users), strict=True):
             if table is not None:
+                text = table.to_csv(index=False, lineterminator="\n", quoting=_quoting(table))
                 # Without a time in its header the same content is the same file.
-                packed = {"method": "gzip", "mtime": 0}
-                table.to_csv(
-                    folder / f"{name}.csv.gz",
-                    index=False,
-                    compression=packed,
-                    lineterminator="\n",
-                    quoting=_quoting(table),
-                )
+                write_whole(folder / f"{name}.csv.gz", gzip.compress(text.encode(), mtime=0))
+
+    def save_about(self, folder: Path) -> None:
+        """Writes ``dataset.json`` into ``folder``, with the hashes of all that is in it by now."""
         about = {
-            "format": FORMAT,
             "name": self.name,
             "scenario": self.scenario,
             "replica": self.replica,
@@ -163,7 +167,7 @@ class Dataset:
             "n_sequences": len(self.sequences),
             "n_interactions": len(self.interactions),
         }
-        (folder / "dataset.json").write_text(json.dumps(about, indent=2) + "\n")
+        write_about(folder, about)
 
     @classmethod
     def load(cls, folder: Path) -> Dataset:
@@ -172,28 +176,50 @@ class Dataset:
         Raises:
             DataError: if a file is missing, was changed, or is of another version's format.
         """
-        about = read_about(folder)
-        for table in TABLES[: 2 + bool(about["n_users"])]:
-            if not (folder / f"{table}.csv.gz").is_file():
-                raise DataError(
-                    f"{folder / f'{table}.csv.gz'} is missing: prepare the data again with "
-                    f"`recsim prepare {folder.name} SOURCE`"
-                )
-        dataset = cls(
-            name=about["name"],
-            scenario=about["scenario"],
-            items=_read_texts(folder / "items.csv.gz"),
-            interactions=_read_interactions(folder / "interactions.csv.gz"),
-            users=_read_texts(folder / "users.csv.gz") if about["n_users"] else None,
-            replica=about["replica"],
-            split_seed=about["split_seed"],
-        )
-        if dataset.hash != about["hash"]:
-            raise DataError(
-                f"{folder} was changed: its tables have the hash {dataset.hash}, but dataset.json "
-                f"says {about['hash']}. Prepare the data again with "
-                f"`recsim prepare {folder.name} SOURCE`"
+        return cls.of(read_stored(folder))
+
+    @classmethod
+    def of(cls, stored: Stored) -> Dataset:
+        """Makes the data set of a prepared folder that was read.
+
+        Raises:
+            DataError: if its tables are not those that ``dataset.json`` describes.
+        """
+        folder, about, content = stored
+        tables = {
+            name: read(content[f"{name}.csv.gz"], folder / f"{name}.csv.gz")
+            for name, read in zip(TABLES, (read_texts, read_interactions, read_texts), strict=True)
+            if f"{name}.csv.gz" in content
+        }
+        try:
+            dataset = cls(
+                name=about["name"],
+                scenario=about["scenario"],
+                items=tables["items"],
+                interactions=tables["interactions"],
+                users=tables.get("users"),
+                replica=about["replica"],
+                split_seed=about["split_seed"],
             )
+        except DataError as error:
+            raise DamagedFileError(f"{folder} is damaged: {error}") from error
+        number = dataset.interactions["sequence"].to_numpy()
+        found = {
+            "hash": dataset.hash,
+            "n_items": dataset.n_items,
+            "n_users": dataset.n_users,
+            "n_sequences": number[-1] + 1 if len(number) else 0,
+            "n_interactions": len(number),
+        }
+        for name, value in found.items():
+            if value != about[name]:
+                raise DamagedFileError(
+                    f"{folder} was changed: its tables have {name} {value}, but {ABOUT} says "
+                    f"{about[name]}. Prepare the data again with `recsim prepare {folder.name} "
+                    "SOURCE`"
+                )
+        if not len(number) or len(dataset.sequences) != about["n_sequences"]:
+            raise DamagedFileError(f"{folder} is damaged: its sequences are not numbered from 0")
         return dataset
 
     def __repr__(self) -> str:
@@ -204,25 +230,6 @@ class Dataset:
             f"{len(self.sequences)} sequences, {len(self.interactions)} interactions, "
             f"hash {self.hash})"
         )
-
-
-def read_about(folder: Path) -> dict[str, Any]:
-    """Reads ``dataset.json``.
-
-    Raises:
-        DataError: if it is missing, or was written by another version of recsim.
-    """
-    file = folder / "dataset.json"
-    if not file.is_file():
-        raise DataError(f"{file} is missing: prepare the data again")
-    about: dict[str, Any] = json.loads(file.read_text())
-    if about.get("format", 1) != FORMAT:
-        raise DataError(
-            f"{folder} is in format {about.get('format', 1)}, of another version of recsim; this "
-            f"one reads format {FORMAT}: prepare the data again with "
-            f"`recsim prepare {folder.name} SOURCE`"
-        )
-    return about
 
 
 def require_columns(table: pd.DataFrame, columns: tuple[str, ...], where: str) -> None:
@@ -240,21 +247,6 @@ def _quoting(table: pd.DataFrame) -> Literal[0, 2]:
     texts = table.select_dtypes(exclude="number")
     has_return = any(column.str.contains("\r", regex=False).any() for _, column in texts.items())
     return csv.QUOTE_NONNUMERIC if has_return else csv.QUOTE_MINIMAL
-
-
-def _read_interactions(file: Path) -> pd.DataFrame:
-    as_written = dict.fromkeys((*EXACT, "split"), str)
-    table = pd.read_csv(file, dtype=NUMBERS | as_written, keep_default_na=False)
-    for column in table.columns.intersection(EXACT):
-        whole = not table[column].str.contains(".", regex=False).any()
-        # NumPy reads a float to its last bit, as the hash does; pandas' faster reader may not.
-        table[column] = table[column].to_numpy(object).astype("int64" if whole else "float64")
-    return table
-
-
-def _read_texts(file: Path) -> pd.DataFrame:
-    # "NA" and "null" are texts too; only an empty field is unknown.
-    return pd.read_csv(file, dtype=str, keep_default_na=False)
 
 
 def _require_range(values: pd.Series, limit: int, where: str, table: str) -> None:

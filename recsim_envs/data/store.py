@@ -2,7 +2,8 @@
 
 Both have the same layout, so that one loader serves both::
 
-    dataset.json, items.csv.gz, interactions.csv.gz, users.csv.gz (Coat)
+    dataset.json                    what the data is, and the hash of every other file
+    items.csv.gz, interactions.csv.gz, users.csv.gz (Coat)
     card.json                       what was fitted, on what, how good it is
     train.safetensors               sequences: reward model of the training split
     test.safetensors                sequences: another seed, fitted on all sequences
@@ -18,8 +19,11 @@ from pathlib import Path
 import platformdirs
 
 from recsim_envs.data.dataset import DataError, Dataset
+from recsim_envs.data.stored import ASIDE, CARD, OLD, present
 
 REPLICAS = Path(__file__).parents[1] / "replicas"
+LONGEST_NAME = 100
+"""Bytes; file systems allow some 255 with what is put before and after a name."""
 
 
 def data_home() -> Path:
@@ -34,7 +38,35 @@ def import_cache(name: str) -> Path:
 
 def prepared_names() -> list[str]:
     """The names of all prepared data sets."""
-    return sorted(folder.parent.name for folder in data_home().glob("*/card.json"))
+    home = data_home()
+    found = {file.parent.name for file in home.glob(f"*/{CARD}")}
+    # Those that a process was killed in replacing.
+    killed = home.glob(f".*{ASIDE}/{OLD}/{CARD}")
+    found |= {file.parents[1].name[1 : -len(ASIDE)] for file in killed}
+    return sorted(name for name in found if not name.startswith("."))
+
+
+def check_name(name: str) -> str:
+    """Returns the name of a data set, which is one of a folder in :func:`data_home`.
+
+    Raises:
+        DataError: for anything that could lead out of it, or is no name on some system.
+    """
+    bad = set('/\\:*?"<>|') & set(name)
+    if (
+        name in ("", "replica")
+        or bad
+        or name[0] in ".~ "
+        or name[-1] in ". "
+        or not name.isprintable()
+        or len(name.encode()) > LONGEST_NAME
+    ):
+        shown = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
+        raise DataError(
+            f"name={shown!r} cannot be used: choose another, such as 'my-shop', of at most "
+            f'{LONGEST_NAME} letters, without / \\ : * ? " < > | and without a dot before it'
+        )
+    return name
 
 
 def data_folder(data: str, replica: str) -> Path:
@@ -45,12 +77,12 @@ def data_folder(data: str, replica: str) -> Path:
         replica: which of the package's replicas "replica" stands for.
 
     Raises:
-        DataError: if nothing was prepared under that name.
+        DataError: if nothing was prepared under that name, or it is none.
     """
     if data == "replica":
         return REPLICAS / replica
-    folder = data_home() / data
-    if not (folder / "card.json").is_file():
+    folder = data_home() / check_name(data)
+    if not (present(folder) / CARD).is_file():
         known = ", ".join(repr(name) for name in ["replica", *prepared_names()])
         raise DataError(
             f"data={data!r} is not prepared in {data_home()}: use one of {known}, "
@@ -68,7 +100,7 @@ def named_folder(name: str) -> Path:
     kind, _, which = name.partition("/")
     if kind != "replica":
         return data_folder(name, "")
-    known = sorted(folder.parent.name for folder in REPLICAS.glob("*/card.json"))
+    known = sorted(folder.parent.name for folder in REPLICAS.glob(f"*/{CARD}"))
     if which not in known:
         names = ", ".join(f"replica/{each}" for each in known)
         raise DataError(f"data={name!r} is no replica: use one of {names}, or a prepared name")

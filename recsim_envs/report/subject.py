@@ -9,9 +9,9 @@ import numpy as np
 from recsim_envs.arrays import Float32Array, IntArray
 from recsim_envs.data.dataset import Dataset
 from recsim_envs.data.store import named_folder
+from recsim_envs.data.stored import read_stored
 from recsim_envs.envs import RecommenderVectorEnv
-from recsim_envs.files import file_hash
-from recsim_envs.rewards.ratings import RATINGS_FILE, load_ratings
+from recsim_envs.rewards.ratings import RATINGS_FILE, ratings_of
 from recsim_envs.rewards.sequence import SequenceReward
 from recsim_envs.users.sessions import History, SessionSimulator
 from recsim_envs.users.shoppers import ShopperSimulator, item_distances
@@ -100,17 +100,14 @@ def load_subject(name: str) -> Subject:
     Raises:
         DataError: for data that is not prepared, or by another version of recsim.
     """
-    folder = named_folder(name)
-    dataset = Dataset.load(folder)
-    file = folder / RATINGS_FILE
+    files = {model: f"{model}.safetensors" for model in MODELS}
+    stored = read_stored(named_folder(name), RATINGS_FILE, *files.values())
+    dataset, hashes = Dataset.of(stored), stored.about["files"]
     # What was prepared tells, for films may be rated, too.
-    if file.is_file() or dataset.scenario == "clothes":
-        return ShopperSubject(dataset, load_ratings(folder), {"ratings": file_hash(file)})
-    files = {model: folder / f"{model}.safetensors" for model in MODELS}
-    rewards = {model: SequenceReward.load(file) for model, file in files.items()}
-    return SessionSubject(
-        dataset, rewards, {model: file_hash(file) for model, file in files.items()}
-    )
+    if RATINGS_FILE in stored.content or dataset.scenario == "clothes":
+        return ShopperSubject(dataset, ratings_of(stored), {"ratings": hashes[RATINGS_FILE]})
+    rewards = {model: SequenceReward.of(stored, file) for model, file in files.items()}
+    return SessionSubject(dataset, rewards, {model: hashes[file] for model, file in files.items()})
 
 
 def environment_of(subject: Subject) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +13,8 @@ from safetensors.numpy import save
 
 from recsim_envs.arrays import Float32Array, IntArray
 from recsim_envs.data.dataset import DataError, Dataset
+from recsim_envs.data.replace import replacing
+from recsim_envs.data.stored import CARD
 from recsim_envs.data.text import text_features, text_notes
 from recsim_envs.files import write_whole
 from recsim_envs.rewards.baselines import baseline_figures
@@ -55,7 +55,7 @@ def prepare(
 
     Args:
         dataset: the data.
-        folder: where to; replaced if it exists.
+        folder: where to; replaced if it is a prepared one.
         truth: (n_users, n_items) completed ratings, in 1..5; None completes them by matrix
             factorisation of all ratings, rounded as the published matrix is. Ratings only.
         seed: of the split and of everything fitted.
@@ -68,12 +68,11 @@ def prepare(
 
     Raises:
         DataError: for data on which an environment or a judge would fail, see
-            :mod:`recsim_envs.rewards.ready`; nothing was written.
+            :mod:`recsim_envs.rewards.ready`; if another process is preparing the folder, it holds
+            something else, or it cannot be written. What was there before is then as it was.
     """
     check_items(dataset)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
-        build = Path(temporary) / "build"
+    with replacing(folder) as build:
         dataset.save(build)
         # What was written is what environments read; better to fail now than there.
         Dataset.load(build)
@@ -95,9 +94,9 @@ def prepare(
             **figures,
         }
         # A figure that is no number is a fault of ours, and no card.
-        (build / "card.json").write_text(json.dumps(card, indent=2, allow_nan=False) + "\n")
-        shutil.rmtree(folder, ignore_errors=True)
-        build.rename(folder)
+        text = json.dumps(card, indent=2, allow_nan=False) + "\n"
+        write_whole(build / CARD, text.encode())
+        dataset.save_about(build)
     return card
 
 

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save
+from safetensors.numpy import save
 from scipy.special import erf, expit
 
 from recsim_envs.arrays import BoolArray, Float32Array, FloatArray, IntArray
-from recsim_envs.data.dataset import DataError
-from recsim_envs.files import write_whole
+from recsim_envs.data.stored import Stored
+from recsim_envs.errors import DamagedFileError, DataError
+from recsim_envs.files import parse_tensors, read_whole, require_finite, write_whole
 
 N_HEADS = 2
 TABLES = ("encoder.item_embedding.weight", "similarity_embedding.weight")
@@ -60,22 +61,50 @@ class SequenceReward:
 
     @classmethod
     def load(cls, file: Path) -> SequenceReward:
-        """Reads a file of ``recsim prepare``.
+        """Reads a file of :meth:`save`.
 
         Raises:
-            DataError: if the folder holds no such file, or one of another version of recsim.
+            DataError: if there is no such file, it is damaged, or of another version of recsim.
         """
-        if not file.is_file():
+        return cls.from_bytes(read_whole(file), file)
+
+    @classmethod
+    def of(cls, stored: Stored, name: str) -> SequenceReward:
+        """Reads a file of a prepared folder.
+
+        Raises:
+            DataError: if it was prepared without it, or is damaged.
+        """
+        folder, about, content = stored
+        if name not in content:
             raise DataError(
-                f"{file} is missing: this environment needs sequences, and {file.parent.name!r} "
-                "holds ratings"
+                f"{folder / name} is missing: this environment needs sequences, and "
+                f"{about['name']!r} holds ratings"
             )
-        stored = {name: values.astype(np.float32) for name, values in load_file(file).items()}
-        if "repeat_bias" not in stored:
+        reward = cls.from_bytes(content[name], folder / name)
+        if reward.n_items != about["n_items"]:
+            raise DamagedFileError(
+                f"{folder / name} knows {reward.n_items} items, but the data has "
+                f"{about['n_items']}: prepare it again"
+            )
+        return reward
+
+    @classmethod
+    def from_bytes(cls, content: bytes, file: Path) -> SequenceReward:
+        """Reads the content of a file of :meth:`save`; the file's name is for errors.
+
+        Raises:
+            DataError: if it is damaged, or of another version of recsim.
+        """
+        packed = parse_tensors(content, file)
+        if "repeat_bias" not in packed:
             raise DataError(
                 f"{file} is a reward model of an older version, which paid for repeats: prepare "
                 f"the data again with `recsim prepare {file.parent.name} SOURCE`"
             )
+        _check_shapes(packed, file)
+        require_finite(packed, file)
+        stored = {name: values.astype(np.float32) for name, values in packed.items()}
         steps = {name: stored.pop(f"{name}{STEP}") for name in TABLES}
         return cls(stored | {name: stored[name] * step for name, step in steps.items()})
 
@@ -205,3 +234,42 @@ def newest_places(histories: NDArray[np.integer], n_items: int) -> BoolArray:
     again = (histories[:, :, None] == histories[:, None, :]) & later
     newest: BoolArray = (histories < n_items) & ~again.any(axis=2)
     return newest
+
+
+def _check_shapes(packed: dict[str, NDArray[Any]], file: Path) -> None:
+    """Raises DamagedFileError unless the tensors are those of one reward model."""
+    own = {name: (values.shape, str(values.dtype)) for name, values in packed.items()}
+    n_layers = sum(name.endswith("attention_norm.weight") for name in own)
+    try:
+        (n, d), (_, similar), (history,) = (own[name][0] for name in (*TABLES, "lag_weight"))
+    except (LookupError, ValueError) as error:
+        raise DamagedFileError(f"{file} is no reward model, or damaged: {error!r}") from error
+    halves: dict[str, tuple[int, ...]] = {
+        "encoder.position_embedding.weight": (history, d),
+        "encoder.norm.weight": (d,),
+        "encoder.norm.bias": (d,),
+        "lag_weight": (history,),
+        "item_bias.weight": (n, 1),
+        "repeat_bias": (history,),
+        **{f"{name}{STEP}": (n, 1) for name in TABLES},
+    }
+    for layer in range(n_layers):
+        for name, shape in (
+            ("attention_norm", (d,)),
+            ("query_key_value", (3 * d, d)),
+            ("project", (d, d)),
+            ("feed_forward.0", (d,)),
+            ("feed_forward.1", (d, d)),
+            ("feed_forward.4", (d, d)),
+        ):
+            halves[f"encoder.blocks.{layer}.{name}.weight"] = shape
+            halves[f"encoder.blocks.{layer}.{name}.bias"] = shape[:1]
+    wanted = {name: (shape, "float16") for name, shape in halves.items()}
+    wanted |= {name: ((n, dim), "int8") for name, dim in zip(TABLES, (d, similar), strict=True)}
+    for name in [*wanted, *own]:
+        if own.get(name) != wanted.get(name):
+            raise DamagedFileError(
+                f"{file} is damaged: {name} is {own.get(name)}, not {wanted.get(name)}"
+            )
+    if n < 2 or d % N_HEADS or 0 in (d, similar, history, n_layers):
+        raise DamagedFileError(f"{file} is damaged: no reward model has the sizes of {own}")

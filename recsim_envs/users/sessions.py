@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -13,7 +12,7 @@ from recsim_envs.arrays import BoolArray, FloatArray, IntArray
 from recsim_envs.checks import check_choice
 from recsim_envs.data.dataset import DataError, Dataset, Scenario
 from recsim_envs.data.store import data_folder
-from recsim_envs.files import file_hash
+from recsim_envs.data.stored import read_stored
 from recsim_envs.rewards.sequence import SequenceReward
 from recsim_envs.state import State
 from recsim_envs.users.simulator import (
@@ -236,8 +235,9 @@ def load_session_simulator(
     check_choice("split", split, get_args(Split))
     check_choice("test_model", test_model, get_args(TestModel))
     folder = data_folder(data, replica)
-    weights = reward_file(folder, split, test_model)
-    dataset = Dataset.load(folder)
+    weights = reward_file(split, test_model)
+    stored = read_stored(folder, weights)
+    dataset = Dataset.of(stored)
     if dataset.scenario != scenario:
         raise DataError(
             f"data={data!r} holds {dataset.scenario}, this environment shows {scenario}: use the "
@@ -246,7 +246,7 @@ def load_session_simulator(
     simulator = SessionSimulator(
         n,
         dataset,
-        SequenceReward.load(weights),
+        SequenceReward.of(stored, weights),
         dataset.train if split == "train" else dataset.held_out,
         user_model=user_model,
         history=history,
@@ -255,11 +255,11 @@ def load_session_simulator(
         leaves=leaves,
         repeats=repeats,
     )
-    simulator.reward_hash, simulator.split = file_hash(weights), split
+    simulator.reward_hash, simulator.split = stored.about["files"][weights], split
     return simulator
 
 
-def reward_file(folder: Path, split: Split, test_model: TestModel = "all") -> Path:
-    """The file of the reward model that answers the users of a split."""
+def reward_file(split: Split, test_model: TestModel = "all") -> str:
+    """The name of the file of the reward model that answers the users of a split."""
     fitted = "test_disjoint" if (split, test_model) == ("test", "disjoint") else split
-    return folder / f"{fitted}.safetensors"
+    return f"{fitted}.safetensors"

@@ -17,8 +17,8 @@ from recsim_envs.arrays import BoolArray, FloatArray, IntArray
 from recsim_envs.checks import check_choice
 from recsim_envs.data.dataset import Dataset
 from recsim_envs.data.store import data_folder
-from recsim_envs.files import file_hash
-from recsim_envs.rewards.ratings import RATINGS_FILE, load_ratings
+from recsim_envs.data.stored import read_stored
+from recsim_envs.rewards.ratings import RATINGS_FILE, ratings_of
 from recsim_envs.state import State
 from recsim_envs.users.simulator import (
     Observation,
@@ -181,10 +181,11 @@ def load_shopper_simulator(
     """
     check_choice("split", split, get_args(Split))
     folder = data_folder(data, "coat")
-    ratings = load_ratings(folder)
+    stored = read_stored(folder, RATINGS_FILE)
+    ratings = ratings_of(stored)
     simulator = ShopperSimulator(
         n,
-        Dataset.load(folder),
+        Dataset.of(stored),
         ratings[split],
         item_distances(ratings["test"]),
         window=window,
@@ -194,5 +195,5 @@ def load_shopper_simulator(
         leaves=leaves,
         repeats=repeats,
     )
-    simulator.reward_hash, simulator.split = file_hash(folder / RATINGS_FILE), split
+    simulator.reward_hash, simulator.split = stored.about["files"][RATINGS_FILE], split
     return simulator

@@ -6,6 +6,7 @@ safetensors file: the arrays are its tensors, the rest is JSON in its header.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -13,16 +14,14 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from torch import Tensor
+
+from recsim_envs.errors import DamagedFileError, DataError
+from recsim_envs.files import parse_json, parse_tensors, require_fields
 
 Tree = dict[str, Any]
 # The only key of the dict that stands in the JSON for an array; its value names the tensor.
 ARRAY = "$array"
-
-
-class DamagedFileError(ValueError):
-    """A file whose content is not what was written into it."""
 
 
 def to_bytes(tree: Tree) -> bytes:
@@ -33,7 +32,9 @@ def to_bytes(tree: Tree) -> bytes:
     """
     arrays: dict[str, NDArray[Any]] = {}
     header = json.dumps(_without_arrays(tree, "", arrays))
-    content: bytes = safetensors.numpy.save(arrays, metadata={"tree": header})
+    # One entry, for the library writes several in any order, and equal trees are equal files.
+    about = {"tree": f"{_check(header, arrays)} {header}"}
+    content: bytes = safetensors.numpy.save(arrays, metadata=about)
     return content
 
 
@@ -47,31 +48,44 @@ def from_bytes(content: bytes, where: object, version: int, kinds: Mapping[str, 
         kinds: the types that other entries must have.
 
     Raises:
-        DamagedFileError: if it is something else.
+        DamagedFileError: if it is something else, or was changed.
         ValueError: if it is of another version.
     """
-    try:
-        # torch wants arrays that can be written to; a copy only where the library's can't be.
-        loaded = safetensors.numpy.load(content).items()
-        arrays = {name: np.require(array, requirements="W") for name, array in loaded}
-        # The library gives the header's own entries only of files: 8 bytes of length, then JSON.
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        tree: Tree = _with_arrays(json.loads(header["__metadata__"]["tree"]), arrays)
-        found = tree["format"]
-        wrong = [name for name, kind in kinds.items() if not isinstance(tree.get(name), kind)]
-    except (SafetensorError, LookupError, TypeError, ValueError, AttributeError,
-            RecursionError) as error:  # fmt: skip
-        raise DamagedFileError(
-            f"{where} is not a file of this kind, or damaged: {error}"
-        ) from error
+    # torch wants arrays that can be written to; a copy only where the library's can't be.
+    loaded = parse_tensors(content, where).items()
+    arrays = {name: np.require(array, requirements="W") for name, array in loaded}
+    # The library gives the header's own entries only of files: 8 bytes of length, then JSON.
+    header = parse_json(content[8 : 8 + int.from_bytes(content[:8], "little")].rstrip(), where)
+    about = header.get("__metadata__")
+    if not isinstance(about, dict) or not isinstance(about.get("tree"), str):
+        raise DamagedFileError(f"{where} is not a file of this kind: it holds no tree")
+    check, _, text = about["tree"].partition(" ")
+    if text == "" or check[:1] == "{":  # format 2 had no hash
+        check, text = "", about["tree"]
+    plain = parse_json(text.encode(), where, finite=False)
+    found = plain.get("format")
     if found != version:
-        raise ValueError(
-            f"{where} has format {found!r}, but this version reads {version}: use the version that "
-            "wrote it, or save it again with this one"
+        raise DataError(
+            f"{where} has format {str(found)[:20]}, but this version reads {version}: use the "
+            "version that wrote it, or save it again with this one"
         )
-    if wrong:
-        raise DamagedFileError(f"{where} is not a file of this kind: it holds no {wrong}")
+    if check != _check(text, arrays):
+        raise DamagedFileError(f"{where} is damaged: its content has not the hash in it")
+    try:
+        tree: Tree = _with_arrays(plain, arrays)
+    except (LookupError, TypeError) as error:
+        raise DamagedFileError(f"{where} is damaged: it names a tensor {error}") from error
+    require_fields(tree, kinds, where)
     return tree
+
+
+def _check(header: str, arrays: dict[str, NDArray[Any]]) -> str:
+    """The hash of all that a file says."""
+    digest = hashlib.sha256(header.encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"\0{name} {array.dtype} {array.shape} ".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()[:16]
 
 
 def _without_arrays(value: Any, where: str, arrays: dict[str, NDArray[Any]]) -> Any:
