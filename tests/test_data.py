@@ -12,7 +12,7 @@ from llm_oracle import cli
 from recsim_envs.data.build import Reading
 from recsim_envs.data.dataset import DataError, Dataset
 from recsim_envs.data.store import REPLICAS, data_home
-from recsim_envs.data.tables import from_frame, import_coat, import_tables
+from recsim_envs.data.tables import from_frame, import_tables
 from recsim_envs.rewards.deepfm import fit_deepfm
 from recsim_envs.rewards.factorise import factorise
 from recsim_envs.rewards.prepare import prepare
@@ -113,7 +113,7 @@ def test_factorisation_recovers_a_matrix_of_low_rank():
 
 
 def test_coat_importer_agrees_with_the_tidy_tables(real_data):
-    raw = import_coat(real_data / "raw" / "coat", "coat")
+    raw = import_tables(real_data / "raw" / "coat", "coat")
     tidy = import_tables(real_data / "coat", "coat")
     assert (raw.n_users, raw.n_items, len(raw.interactions)) == (290, 300, 11_600)
     by = ["user", "item", "split"]
@@ -127,7 +127,7 @@ def test_coat_importer_agrees_with_the_tidy_tables(real_data):
 
 
 def test_deepfm_beats_constant_and_factorisation_on_random_ratings(real_data):
-    dataset = import_coat(real_data / "raw" / "coat", "coat")
+    dataset = import_tables(real_data / "raw" / "coat", "coat")
     rated = dataset.interactions
     train, test = (rated[rated["split"] == s] for s in ("train", "test"))
     shape = (dataset.n_users, dataset.n_items)
@@ -191,9 +191,11 @@ def test_command_line_errors_are_one_line(tmp_path, monkeypatch):
 
 
 def test_broken_coat_files_are_named(real_data, tmp_path):
-    with pytest.raises(DataError, match=r"item_features_map.txt is missing"):
-        import_coat(tmp_path, "coat")
     raw = real_data / "raw" / "coat"
+    for name in ("train.ascii", "test.ascii"):
+        (tmp_path / name).write_bytes((raw / name).read_bytes())
+    with pytest.raises(DataError, match=r"item_features_map.txt is missing"):
+        import_tables(tmp_path, "coat")
     features = tmp_path / "user_item_features"
     features.mkdir()
     for file in (raw / "user_item_features").iterdir():
@@ -202,7 +204,7 @@ def test_broken_coat_files_are_named(real_data, tmp_path):
     lines[3] = lines[3][2:]
     (tmp_path / "train.ascii").write_text("\n".join(lines))
     with pytest.raises(DataError, match=r"train.ascii, line 4: 299 numbers"):
-        import_coat(tmp_path, "coat")
+        import_tables(tmp_path, "coat")
 
 
 @pytest.mark.parametrize("name", ["lfm", "industry", "coat"])

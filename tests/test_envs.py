@@ -13,7 +13,7 @@ from stable_baselines3.common.env_checker import check_env as check_env_sb3
 import recsim_envs  # noqa: F401  (registers the ids)
 from recsim_envs.data.coat import read_matrix
 from recsim_envs.data.dataset import DataError
-from recsim_envs.data.tables import import_coat, import_tables
+from recsim_envs.data.tables import import_tables
 from recsim_envs.rewards.prepare import prepare
 from recsim_envs.sb3 import BatchedVecEnv
 from recsim_envs.state import get_state, set_state
@@ -33,7 +33,7 @@ def source(request, tmp_path_factory):
     if not (home / name).is_dir():
         if name == "real-coat":
             truth = read_matrix(real / "raw" / "coat" / "coat_pseudoGT_ratingM.ascii")
-            prepare(import_coat(real / "raw" / "coat", name), home / name, truth=truth)
+            prepare(import_tables(real / "raw" / "coat", name), home / name, truth=truth)
         else:
             music = name == "real-lfm"
             dataset = import_tables(

@@ -37,7 +37,7 @@ from llm_oracle.language_judge import Calibration
 from recsim_envs.data.build import Reading
 from recsim_envs.data.dataset import DataError, Dataset
 from recsim_envs.data.stored import ABOUT, read_card
-from recsim_envs.data.tables import from_frame, import_coat, import_tables
+from recsim_envs.data.tables import from_frame, import_tables
 from recsim_envs.files import content_hash, signed
 from recsim_envs.rewards.prepare import prepare
 
@@ -140,7 +140,7 @@ def test_own_tables(tmp_path_factory, change, reading):
 def test_coats_files(tmp_path_factory, change):
     folder = fresh(tmp_path_factory.getbasetemp() / "coat", {**COAT, change[0]: change[1]})
     with outcome("Coat's files", [folder], DataError):
-        assert import_coat(folder, "coat").hash
+        assert import_tables(folder, "coat").hash
 
 
 VALUES = st.one_of(
@@ -179,7 +179,7 @@ def kept(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("recsim_envs.rewards.prepare.fit_reward_model", unfitted)
         prepare(rings(), base / "sequences", **SMALL)
-        coat = import_coat(fresh(base / "coat", COAT), "ratings")
+        coat = import_tables(fresh(base / "coat", COAT), "ratings")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             prepare(coat, base / "ratings")
@@ -319,7 +319,7 @@ def test_undamaged_files_are_read(kept, tmp_path):
     """Or all of the above would show nothing."""
     for reading in READINGS:
         assert import_tables(fresh(tmp_path / "o", OWN), "o", text=("title",), reading=reading)
-    assert import_coat(fresh(tmp_path / "c", COAT), "c").n_users == 5
+    assert import_tables(fresh(tmp_path / "c", COAT), "c").n_users == 5
     cache = fresh(tmp_path / "cache", contents(kept[0] / "cache")) / "verdicts.sqlite"
     for use in (ask, export, partial(prune_verdicts, before=0.0)):
         use(cache)

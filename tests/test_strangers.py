@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pickle
+import re
 import sqlite3
 import time
 import zipfile
@@ -24,9 +25,14 @@ from ialp_agents.saving.checkpoint import save as save_checkpoint
 from llm_oracle.adapters import AdapterCard, check_adapter
 from llm_oracle.cache import VerdictCache, cache_stats
 from llm_oracle.models import LanguageModel
+from recsim_envs.data.account import Account
 from recsim_envs.data.dataset import DataError, Dataset
+from recsim_envs.data.reading import PLAIN, Reading
+from recsim_envs.data.sources.formats import FORMATS
+from recsim_envs.data.sources.lfm1b import read_events
+from recsim_envs.data.sources.own import read_own
 from recsim_envs.data.stored import read_card, write_about
-from recsim_envs.data.tables import import_coat, import_tables
+from recsim_envs.data.tables import import_tables
 from recsim_envs.errors import DamagedFileError
 from recsim_envs.files import ALWAYS_UNPACKED, read_json, unpack
 from recsim_envs.rewards.prepare import prepare
@@ -86,16 +92,35 @@ def test_a_payload_in_any_file_of_a_data_set(mine, tmp_path):
     assert not ran.exists()
 
 
-def test_a_payload_in_a_users_tables(tmp_path):
-    ran, folder = tmp_path / "ran", tmp_path / "tables"
-    folder.mkdir()
-    for content in pickles(ran):
-        for name in ("items.csv", "interactions.csv", "train.ascii", "test.ascii"):
+@pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
+def test_a_payload_in_a_users_files(form, tmp_path, monkeypatch):
+    monkeypatch.setenv("RECSIM_DATA", str(tmp_path / "home"))
+    ran = tmp_path / "ran"
+    names = [usual for _, usual in (form.needed | form.also).values()]
+    reading = Reading(max_users=2) if form.name == "LFM-1b" else PLAIN
+    for number, content in enumerate(pickles(ran)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        for name in names:
             (folder / name).write_bytes(content)
-        with pytest.raises(DataError, match=r"items\.csv"):
-            import_tables(folder, "x", text=("title",))
-        with pytest.raises(DataError, match=r"item_features"):
-            import_coat(folder, "x")
+        with pytest.raises(DataError, match=re.escape(str(folder))):
+            import_tables(folder, "x", text=("title",), reading=reading)
+    assert not ran.exists()
+
+
+def test_a_payload_in_a_parquet_file_or_in_the_progress_of_an_import(tmp_path):
+    ran, listens = tmp_path / "ran", tmp_path / "LFM-1b_LEs.txt"
+    listens.write_text("1\t7\t70\t1\t1300000000\n")
+    read_events(listens, 1, tmp_path / "cache")
+    progress = next((tmp_path / "cache").glob("*/*.npz"))
+    for content in pickles(ran):
+        progress.write_bytes(content)
+        with pytest.raises(DataError, match=re.escape(str(progress))):
+            read_events(listens, 1, tmp_path / "cache")
+        for name in ("items.parquet", "interactions.parquet"):
+            (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match=r"items\.parquet"):
+            read_own({"items": tmp_path / "items.parquet"}, Account())
     assert not ran.exists()
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from recsim_envs.data.account import Account
 from recsim_envs.data.build import build
-from recsim_envs.data.coat import read_coat
 from recsim_envs.data.columns import Frame, to_table
 from recsim_envs.data.dataset import Dataset, Scenario
 from recsim_envs.data.reading import PLAIN, Reading
@@ -102,19 +101,4 @@ def import_tables(
         scenario=scenario,
         split_seed=split_seed,
         reading=reading,
-    )
-
-
-def import_coat(folder: Path, name: str, *, split_seed: int = 0) -> Dataset:
-    """Reads the publisher's Coat archive, see :func:`recsim_envs.data.coat.read_coat`."""
-    interactions, items, users = read_coat(folder)
-    return from_frame(
-        name,
-        interactions,
-        items,
-        users,
-        text="text",
-        user_text="text",
-        scenario="clothes",
-        split_seed=split_seed,
     )
