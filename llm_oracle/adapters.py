@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from llm_oracle.language_judge import Calibration, Quantization, Scoring
+from llm_oracle.calibration import Calibration
 from llm_oracle.prompts import TEMPLATE_VERSION
 from recsim_envs.data.dataset import DataError, Scenario
 from recsim_envs.files import write_whole
 
+Scoring = Literal["label", "likelihood"]
+Quantization = Literal["nf4"]
 CARD = "judge.json"
 SHIPPED = Path(__file__).parent / "shipped"
 
@@ -114,10 +116,9 @@ class AdapterCard:
         return result
 
 
-def shipped_adapter(model: str | Path, scoring: Scoring | None) -> Path | None:
-    """Returns the folder of this package's own adapter for a model and scoring, or None."""
+def shipped_adapter(model: str | Path) -> Path | None:
+    """Returns the folder of this package's own adapter for a model, or None."""
     folder = SHIPPED / Path(model).name
     if str(model) != Path(model).name or not (folder / CARD).is_file():
         return None
-    card = AdapterCard.load(folder, str(model))
-    return folder if scoring in (None, card.scoring) else None
+    return folder

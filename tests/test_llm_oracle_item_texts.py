@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import local_judge
 
 from benchmarks.injection import ATTACKS
 from llm_oracle.item_texts import item_texts, without_long_runs
-from llm_oracle.transformers_judge import TransformersJudge
 from recsim_envs.data.build import Reading
 from recsim_envs.data.tables import from_frame
 
@@ -92,7 +92,7 @@ def test_item_texts_are_sanitized_and_counted_by_sales(shop):
 
 
 def test_an_order_that_is_dropped_changes_no_score(shop, tiny_llama):
-    judge = TransformersJudge(shop, tiny_llama, scoring="likelihood", device="cpu")
+    judge = local_judge(shop, tiny_llama, scoring="likelihood", device="cpu")
     slates = np.array([[item, 4, 5] for item in (ATTACKED, *range(6, shop.n_items))])
     scores = judge.scores(np.array([[0, 1, 2]] * len(slates)), slates)
     assert np.ptp(scores[0]) > 0
