@@ -8,8 +8,8 @@ attack's gain. The titles pass the same cleaning as any data set's. They are cut
 usual length before the attack, and the judge reads further than usual, so that nothing of an attack
 is cut off and no order gains by pushing words out of the title's end.
 
-``--bought`` is the attack that the cleaning does not stop: the sellers' items count as bought, so
-the same sentence in many of their titles vouches for itself.
+With ``--bought`` the sellers' items count as bought, so the same sentence in many of their titles
+vouches for itself; what stops these is that they name a label.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from rich.table import Table
 from llm_oracle.adapters import Scoring
 from llm_oracle.calibration import Calibration
 from llm_oracle.evaluate import Questions, ask, next_item_questions
-from llm_oracle.item_texts import item_texts
+from llm_oracle.item_texts import item_texts, shown
 from llm_oracle.language_judge import LanguageModelJudge
 from llm_oracle.models import LanguageModel
 from llm_oracle.prompts import LABELS, sanitize
@@ -92,7 +92,7 @@ def main(settings: Settings) -> None:
     model = LanguageModel(settings.model, adapter="shipped" if settings.scoring is None else None)
     clean = [sanitize(text) for text in dataset.items["text"]]
     read = item_texts(dataset)
-    changed = np.mean([a != b for a, b in zip(clean, read, strict=True)])
+    changed = np.mean([shown(a) != b for a, b in zip(dataset.items["text"], read, strict=True)])
     nothing = np.mean([text == "unknown" for text in read])
     print(f"of the honest texts, {changed:.1%} lose words and {nothing:.1%} keep none")
     titles = model.cut(clean, TITLE_TOKENS)

@@ -13,9 +13,9 @@ from llm_oracle.adapters import AdapterCard
 from llm_oracle.cache import VerdictCache, question_key
 from llm_oracle.calibration import Calibration
 from llm_oracle.evidence import LEAST_MASS, check_finite
-from llm_oracle.item_texts import item_texts
+from llm_oracle.item_texts import item_texts, shown
 from llm_oracle.judge import NONE, check_request, item_counts
-from llm_oracle.prompts import TEMPLATE_VERSION, sanitize
+from llm_oracle.prompts import TEMPLATE_VERSION
 from llm_oracle.questions import Question, Words
 from recsim_envs.arrays import Float32Array, IntArray
 from recsim_envs.data.dataset import Dataset
@@ -148,7 +148,7 @@ class LanguageModelJudge:
         if cache is not None:
             about = {**model.describe(), "scoring": name, "template": TEMPLATE_VERSION}
             self.cache = VerdictCache(cache, about)
-        users = [] if dataset.users is None else [sanitize(text) for text in dataset.users["text"]]
+        users = [] if dataset.users is None else [shown(text) for text in dataset.users["text"]]
         words = Words(
             scenario=dataset.scenario,
             items=model.cut(item_texts(dataset, counts), max_item_length or model.item_length),
