@@ -17,14 +17,11 @@ from llm_oracle.judge import JudgeError
 from llm_oracle.label_scoring import AnswerScoring, LabelScoring
 from llm_oracle.notices import say
 from llm_oracle.questions import Words
+from llm_oracle.server_form import CHAT_INSTRUCTION, RequestForm
 
 Answer = TypeVar("Answer")
-CAPS = (1, 5, 20)
-"""Of the log-probabilities a request: some hosted completions; theirs of OpenAI, and TGI; vLLM and
-chats of OpenAI."""
 READING = "2"
 """Version of how answers are read; keys the cache. What version 1 stored may lack evidence."""
-CHAT_INSTRUCTION = "Answer with the small letter of one option and with nothing else."
 BETWEEN_REPORTS = 30.0
 TOO_LONG = ("context length", "context size", "context_length", "context window", "max_new_tokens")
 
@@ -76,21 +73,18 @@ class Server:
         check_address(url)
         url = url.rstrip("/")
         self.url = url if url.endswith("/completions") else f"{url}/completions"
-        self.chat = self.url.endswith("/chat/completions")
         self.model = model
         self.label = f"{model.split('/')[-1]}/server"
         self.card: AdapterCard | None = None
         self.top = top
+        self.form = RequestForm(self.url, model, top)
         self.price = dollars_per_million_tokens
         self.tokens = 0
         self.connection = Connection(
             self.url, api_key, concurrency, timeout, retries, backoff, max_requests
         )
         self._concurrency = concurrency
-        self._limit = "max_tokens"
         self._settled = False  # whether the server has answered a question in this form
-        self._cap = top
-        self._label_ids: dict[str, int] = {}  # by label, where the server knows them
         self._lock = threading.Lock()
         self._start = time.monotonic()
         self._next_report = self._start + BETWEEN_REPORTS
@@ -101,7 +95,7 @@ class Server:
         What stands behind a server's name only its operator knows; so the address counts too.
         """
         about = {"model": self.model, "server": self.url, "top": self.top, "reading": READING}
-        return about | ({"instruction": CHAT_INSTRUCTION} if self.chat else {})
+        return about | ({"instruction": CHAT_INSTRUCTION} if self.form.chat else {})
 
     def length(self, prompt: str) -> int:
         """Returns the number of a prompt's characters."""
@@ -149,7 +143,7 @@ class Server:
         def read(prompt: str, stop: threading.Event) -> LabelAnswer:
             choice = self._ask(prompt, labels, True, stop)
             try:
-                likeliest = self._likeliest(choice, prompt)
+                likeliest = self.form.likeliest(choice, prompt)
             except (LookupError, TypeError, ValueError, AttributeError) as error:
                 raise ServerError(
                     f"{self.url} sent no log-probabilities but {excerpt(json.dumps(choice))}: end "
@@ -172,9 +166,7 @@ class Server:
 
         def read(prompt: str, stop: threading.Event) -> str:
             choice = self._ask(prompt, labels, False, stop)
-            message = choice.get("message") or {}
-            text = message.get("content") if self.chat else choice.get("text", "")
-            text = str(text or "").removeprefix(prompt)
+            text = self.form.written(choice, prompt)
             label = label_of(text)
             if label not in labels:
                 raise ServerError(
@@ -211,7 +203,7 @@ class Server:
         numbers = range(len(prompts))
         rounds = [numbers] if self._settled else [numbers[:1], numbers[1:]]
         if numbers and not self._settled:
-            self._learn_labels(labels, stop)
+            self.form.learn_labels(labels, lambda body, url: self.connection.post(body, stop, url))
         for part in rounds:
             with ThreadPoolExecutor(self._concurrency) as pool:
                 jobs = {pool.submit(job, prompts[number]): number for number in part}
@@ -239,14 +231,14 @@ class Server:
     ) -> dict[str, Any]:
         """Returns the server's answer to one question."""
         while True:
-            status, text = self.connection.post(self._body(prompt, labels, log_probs), stop)
-            if status not in (400, 422) or self._settled or not self._adapt(text):
+            status, text = self.connection.post(self.form.body(prompt, labels, log_probs), stop)
+            if status not in (400, 422) or self._settled or not self.form.adapt(text):
                 break
         if status != 200:
             fix = ""
             if any(words in text.lower() for words in TOO_LONG):
                 fix = f": the prompt has {len(prompt)} characters, lower max_prompt_length"
-            elif status == 404 and not self.chat:
+            elif status == 404 and not self.form.chat:
                 fix = ": for a model that only chats, end the address in /v1/chat/completions"
             raise ServerError(f"{self.url} answered {status}: {excerpt(text)}{fix}")
         try:
@@ -262,77 +254,3 @@ class Server:
         if report:
             say(f"{self.label}: {self.spent()}")
         return choice
-
-    def _body(self, prompt: str, labels: Sequence[str], log_probs: bool) -> dict[str, Any]:
-        body: dict[str, Any] = {"model": self.model, self._limit: 1, "temperature": 0}
-        if self.chat:
-            roles = (("system", CHAT_INSTRUCTION), ("user", prompt))
-            body["messages"] = [{"role": role, "content": text} for role, text in roles]
-        else:
-            body["prompt"] = prompt
-        ids = [self._label_ids[label] for label in labels if label in self._label_ids]
-        if log_probs:
-            body |= {"logprobs": True, "top_logprobs": self._cap} if self.chat else {}
-            body.setdefault("logprobs", self._cap)
-            if ids:
-                body |= {"logprob_token_ids": ids, "return_tokens_as_token_ids": True}
-        elif ids:
-            body["structured_outputs"] = {"choice": [f" {label}" for label in labels]}
-        return body
-
-    def _adapt(self, refusal: str) -> bool:
-        """Changes the requests to what a refusal asks for; False if it asks for nothing known."""
-        text = refusal.lower()
-        lower = [cap for cap in CAPS if cap < self._cap]
-        if self._label_ids and ("logprob_token_ids" in text or "structured_outputs" in text):
-            self._label_ids = {}
-        elif self._limit == "max_tokens" and "max_completion_tokens" in text:
-            self._limit = "max_completion_tokens"
-        elif "logprob" in text and lower:
-            self._cap = max(lower)
-            say(
-                f"{self.url} refused {self.top} log-probabilities a question; asking for "
-                f"{self._cap}, and estimating the labels that are not among them"
-            )
-        else:
-            return False
-        return True
-
-    def _learn_labels(self, labels: Sequence[str], stop: threading.Event) -> None:
-        """Asks vLLM, which alone has this form of /tokenize, for the tokens of the labels.
-
-        Only for completions: what a chat's answer begins with differs between tokenizers.
-        """
-        root = self.url.removesuffix("/v1/completions")
-        if root == self.url or len(labels) > max(CAPS):
-            return
-        text = "select " + " ".join(labels)
-        body = {"model": self.model, "prompt": text, "return_token_strs": True}
-        try:
-            status, answer = self.connection.post(body, stop, f"{root}/tokenize")
-            found = json.loads(answer) if status == 200 else {}
-            pairs = list(zip(found["tokens"], found["token_strs"], strict=True))
-        except (ServerError, ValueError, LookupError, TypeError):
-            return
-        ids = {label_of(str(token)): int(number) for number, token in pairs}
-        if all(label in ids for label in labels):
-            self._label_ids = {label: ids[label] for label in labels}
-
-    def _likeliest(self, choice: dict[str, Any], prompt: str) -> dict[str, float]:
-        """Reads the log-probabilities of the answer's first token, in any form."""
-        log_probs = choice["logprobs"]
-        # A server that repeats the prompt lists the prompt's tokens first.
-        place = -1 if str(choice.get("text", "")).startswith(prompt) else 0
-        if "content" in log_probs:
-            entry = log_probs["content"][place]
-            entries = [entry, *(entry.get("top_logprobs") or [])]
-            pairs = [(str(entry["token"]), entry["logprob"]) for entry in entries]
-        else:
-            pairs = list(log_probs["top_logprobs"][place].items())
-        names = {f"token_id:{number}": label for label, number in self._label_ids.items()}
-        found = {
-            names.get(token, token): float(value) for token, value in pairs if value is not None
-        }
-        if not found:
-            raise ValueError("no numbers")
-        return found

@@ -137,6 +137,10 @@ def test_a_second_run_asks_the_model_nothing(dataset, tiny_llama, tmp_path, scor
     without = local_judge(dataset, tiny_llama, scoring=scoring)
     assert scores == pytest.approx(without.scores(histories, slates), abs=0.05)
 
+    # Verdicts of earlier versions are found by this.
+    about = {"quantization": None, "adapter": None, "scoring": scoring, "template": "1"}
+    assert about.items() <= first.cache.judge.items()
+    assert first.cache.judge.keys() - about.keys() == {"model", "weights", "dtype"}
     asked.clear()
     second = local_judge(dataset, tiny_llama, calibration=Calibration(none=1.0), **options)
     assert np.array_equal(second.scores(histories, slates), scores)
