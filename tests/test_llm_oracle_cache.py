@@ -13,8 +13,15 @@ import numpy as np
 import pytest
 from conftest import local_judge
 
-from llm_oracle.cache import VerdictCache, cache_stats, prune_verdicts, read_verdicts
+from llm_oracle.cache import (
+    VerdictCache,
+    cache_stats,
+    prune_verdicts,
+    question_key,
+    read_verdicts,
+)
 from llm_oracle.calibration import Calibration
+from llm_oracle.judge import JudgeError
 from llm_oracle.scoring import SharedPrefix
 from recsim_envs.data.build import Reading
 from recsim_envs.data.tables import from_frame
@@ -148,6 +155,15 @@ def test_a_second_run_asks_the_model_nothing(dataset, tiny_llama, tmp_path, scor
     slates[3] = slates[3][::-1]  # another question
     second.scores(histories, slates)
     assert sum(asked) == 1
+
+
+def test_a_stored_verdict_that_is_no_number_is_refused(dataset, tiny_llama, tmp_path):
+    judge = local_judge(dataset, tiny_llama, scoring="label", cache=tmp_path / "v.sqlite")
+    request = np.arange(4)[None], np.arange(10, 13)[None]
+    (question,) = judge.questions(*request)
+    judge.cache.put(question_key(question.prompt, question.options), np.array([0, np.nan, 1]))
+    with pytest.raises(JudgeError, match=r"v\.sqlite answered \[0.0, nan, 1.0\]"):
+        judge.choose(*request)
 
 
 def test_the_prior_of_an_item_is_computed_once(dataset, tiny_llama, tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from llm_oracle import NONE, adapters, attention, models, smollm2
 from llm_oracle.calibration import Calibration
+from llm_oracle.judge import JudgeError
 from llm_oracle.models import LanguageModel, folder_hash
 from llm_oracle.scoring import SharedPrefix, next_token_log_probs
 from recsim_envs.data.build import Reading
@@ -241,6 +242,25 @@ def test_the_last_label_is_none_and_the_threshold_is_its_handicap(dataset, tiny_
     assert (judge.choose(histories, slates, users) == NONE).all()
     lenient = local_judge(dataset, tiny_llama, scoring="label", calibration=Calibration(none=-2.5))
     assert (lenient.choose(histories, slates, users) >= 0).all()
+
+
+def test_labels_without_probability_are_no_verdict(dataset, tiny_llama, tmp_path):
+    file = tmp_path / "v.sqlite"
+    judge = local_judge(dataset, tiny_llama, scoring="label", least_mass=0.5, cache=file)
+    with pytest.raises(
+        JudgeError, match=r"of 0\.\d+, less than least_mass=0.5, and wants to say '"
+    ):
+        judge.choose(*make_requests())
+    assert len(judge.cache) == 0
+
+
+def test_weights_that_give_nan_are_no_verdict(dataset, tiny_llama):
+    for scoring in ("label", "likelihood"):
+        judge = local_judge(dataset, tiny_llama, scoring=scoring, dtype=torch.float32)
+        with torch.no_grad():
+            next(judge.model.model.get_decoder().norm.parameters()).fill_(torch.nan)
+        with pytest.raises(JudgeError, match="no log-probabilities: its weights or its precision"):
+            judge.choose(*make_requests(batch=1))
 
 
 def test_a_likelihood_gain_must_beat_the_threshold(dataset, tiny_llama):
