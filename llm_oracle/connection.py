@@ -165,9 +165,9 @@ def check_address(url: str) -> None:
         port_is_number = False
     if "@" in address or "?" in address or not port_is_number:
         raise DataError(
-            "the judge's URL holds a user, a password, parameters or no port, and URLs are written "
-            "to records and caches: leave them out, and put a key into the environment variable "
-            "OPENAI_API_KEY or the one that --api-key-env names"
+            "the judge's URL holds a user, a password, parameters or a port that is no number; "
+            "URLs are written to records and caches: leave them out, and put a key into the "
+            "environment variable OPENAI_API_KEY or the one that --api-key-env names"
         )
     if not address.startswith(("http://", "https://")) or not urlsplit(address).netloc:
         raise DataError(f"base_url={url!r}: give one such as 'http://localhost:8000/v1'")
