@@ -9,12 +9,13 @@ import json
 import os
 import sys
 import threading
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from benchmarks.cells import Cell, read_cell
 from benchmarks.experiment import run_cell
 from benchmarks.records import Place
+from llm_oracle.judge import JudgeError
 from recsim_envs.files import write_whole
 
 WITH_INPUT = "--end-with-input"
@@ -32,11 +33,12 @@ def write_order(cell: Cell, place: Place, fresh: bool) -> Path:
     Returns:
         The file, of the record's name.
     """
-    place = Place(place.output.resolve(), place.cache.resolve(), place.api_key_env)
+    place = replace(place, output=place.output.resolve(), cache=place.cache.resolve())
     order = {
         "cell": asdict(cell),
         "place": {"output": str(place.output), "cache": str(place.cache)},
         "api_key_env": place.api_key_env,
+        "max_requests": place.max_requests,
         "fresh": fresh,
     }
     file = place.output / "cells" / place.file(cell).name
@@ -49,7 +51,7 @@ def carry_out(file: Path) -> Path:
     """Computes what :func:`write_order` wrote down; returns the record's file."""
     order = json.loads(file.read_text())
     folders = {name: Path(path) for name, path in order["place"].items()}
-    place = Place(**folders, api_key_env=order["api_key_env"])
+    place = Place(**folders, api_key_env=order["api_key_env"], max_requests=order["max_requests"])
     cell = read_cell(order["cell"])
     run_cell(cell, place, order["fresh"])
     return place.file(cell)
@@ -68,4 +70,7 @@ def end_with_input() -> None:
 if __name__ == "__main__":
     if WITH_INPUT in sys.argv:
         end_with_input()
-    carry_out(Path(sys.argv[1]))
+    try:
+        carry_out(Path(sys.argv[1]))
+    except JudgeError as error:
+        sys.exit(f"benchmarks.cell: {error}")

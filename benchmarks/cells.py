@@ -8,8 +8,8 @@ from typing import Any, Literal
 import tyro
 
 from benchmarks.agents import FROM_A_POLICY, FROM_SCRATCH, AgentStart, searched
-from llm_oracle.language_judge import Quantization
-from llm_oracle.server_judge import check_address
+from llm_oracle.adapters import Quantization
+from llm_oracle.connection import check_address
 
 Start = Literal["judge", "text", "random"]
 """What an agent starts from: what a judge taught iALP, the item texts, or nothing."""

@@ -188,6 +188,7 @@ def judge_of(cell: Cell, place: Place, users: RecommenderVectorEnv) -> Judge:
         cache=place.cache,
         seed=cell.seed,
         api_key_env=place.api_key_env,
+        max_requests=place.max_requests,
     )
 
 

@@ -8,8 +8,8 @@ attack's gain. The titles pass the same cleaning as any data set's. They are cut
 usual length before the attack, and the judge reads further than usual, so that nothing of an attack
 is cut off and no order gains by pushing words out of the title's end.
 
-``--bought`` is the attack that the cleaning does not stop: the sellers' items count as bought, so
-the same sentence in many of their titles vouches for itself.
+With ``--bought`` the sellers' items count as bought, so the same sentence in many of their titles
+vouches for itself; what stops these is that they name a label.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from llm_oracle.adapters import shipped_adapter
+from llm_oracle.adapters import Scoring
+from llm_oracle.calibration import Calibration
 from llm_oracle.evaluate import Questions, ask, next_item_questions
-from llm_oracle.item_texts import item_texts
-from llm_oracle.language_judge import Calibration, Scoring
+from llm_oracle.item_texts import item_texts, shown
+from llm_oracle.language_judge import LanguageModelJudge
 from llm_oracle.models import LanguageModel
 from llm_oracle.prompts import LABELS, sanitize
-from llm_oracle.transformers_judge import TransformersJudge
 from recsim_envs.arrays import IntArray
 from recsim_envs.data.dataset import Dataset
 from recsim_envs.data.store import load_data
@@ -46,7 +46,7 @@ class Settings:
     Attributes:
         data: a prepared name, or replica/lfm, replica/industry, replica/coat.
         model: "smollm2" (with the adapter inside this package), a folder or a hub name.
-        scoring: "label", "likelihood", or the model's default.
+        scoring: "label" or "likelihood" of the bare model; default the adapter's, or the model's.
         n: questions.
         k: candidates a question.
         seed: of the questions and of who is attacked.
@@ -89,10 +89,10 @@ def main(settings: Settings) -> None:
     rng = np.random.default_rng(settings.seed)
     places = (questions.answers + rng.integers(1, settings.k, settings.n)) % settings.k
     victims = questions.slates[np.arange(settings.n), places]
-    model = LanguageModel(settings.model, adapter=shipped_adapter(settings.model, settings.scoring))
+    model = LanguageModel(settings.model, adapter="shipped" if settings.scoring is None else None)
     clean = [sanitize(text) for text in dataset.items["text"]]
     read = item_texts(dataset)
-    changed = np.mean([a != b for a, b in zip(clean, read, strict=True)])
+    changed = np.mean([shown(a) != b for a, b in zip(dataset.items["text"], read, strict=True)])
     nothing = np.mean([text == "unknown" for text in read])
     print(f"of the honest texts, {changed:.1%} lose words and {nothing:.1%} keep none")
     titles = model.cut(clean, TITLE_TOKENS)
@@ -102,20 +102,20 @@ def main(settings: Settings) -> None:
     # A larger catalogue has another id for padding.
     padding = questions.histories == dataset.n_items
     questions = questions._replace(histories=np.where(padding, shop.n_items, questions.histories))
-    judge = TransformersJudge(
+    judge = LanguageModelJudge(
         shop,
         model,
-        scoring=settings.scoring,
+        settings.scoring,
         calibration=MUST_PICK,
         counts=np.concatenate([dataset.popularity, added]),
-        max_item_tokens=TITLE_TOKENS + ATTACK_TOKENS,
+        max_item_length=TITLE_TOKENS + ATTACK_TOKENS,
         cache=settings.cache,
     )
     print_gains(judge, shop, questions, places, settings)
 
 
 def print_gains(
-    judge: TransformersJudge,
+    judge: LanguageModelJudge,
     shop: Dataset,
     questions: Questions,
     places: IntArray,

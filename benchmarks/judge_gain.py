@@ -17,6 +17,7 @@ rest; what is left to know is what *this* user takes.
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -29,13 +30,15 @@ from tqdm.auto import tqdm
 from benchmarks.choice_model import cross_fitted, mean_by_sequence
 from benchmarks.records import data_label, description_of, made_with
 from benchmarks.tables import Table, write_tables
+from llm_oracle.adapters import Quantization
 from llm_oracle.build import build_judge
 from llm_oracle.evaluate import BATCH, Questions
-from llm_oracle.judge import TfidfJudge
-from llm_oracle.language_judge import LanguageModelJudge, Quantization
+from llm_oracle.judge import JudgeError, TfidfJudge
+from llm_oracle.language_judge import LanguageModelJudge
 from recsim_envs.arrays import FloatArray, IntArray
-from recsim_envs.data.dataset import DataError, Dataset
+from recsim_envs.data.dataset import Dataset
 from recsim_envs.data.store import load_data
+from recsim_envs.errors import DataError
 from recsim_envs.files import write_whole
 from recsim_envs.provenance import git_revision
 from recsim_envs.rewards.ready import LIKED
@@ -75,6 +78,7 @@ def main(
     cache: Path = Path("runs/verdicts.sqlite"),
     output: Path = Path("runs/judge_gain"),
     api_key_env: str = "OPENAI_API_KEY",
+    max_requests: int | None = None,
     threads: int = 1,
 ) -> None:
     """Measures, prints and writes the gains.
@@ -84,6 +88,7 @@ def main(
         cache: file of stored verdicts; a second run of the same asks the language model nothing.
         output: folder for the table (Markdown and CSV) and the record (JSON).
         api_key_env: environment variable with a server's key; unset, none is sent.
+        max_requests: how many requests may be sent to a server in all.
         threads: for a model in this process.
 
     Raises:
@@ -98,6 +103,7 @@ def main(
         cache=cache,
         seed=settings.seed,
         api_key_env=api_key_env,
+        max_requests=max_requests,
     )
     if not isinstance(judge, LanguageModelJudge):
         raise DataError(
@@ -110,7 +116,7 @@ def main(
     record = {
         "settings": asdict(settings),
         "data": description_of(dataset),
-        "judge": {"name": judge.name, "scoring": judge.scoring, **judge.describe()},
+        "judge": {"name": judge.name, "scoring": judge.scoring.name, **judge.model.describe()},
         **made_with(),
         "revision": git_revision(),
         "numbers": table.numbers,
@@ -258,4 +264,7 @@ def text_likeness(dataset: Dataset, questions: Questions) -> FloatArray:
 
 
 if __name__ == "__main__":
-    tyro.cli(main, config=(tyro.conf.OmitArgPrefixes,))
+    try:
+        tyro.cli(main, config=(tyro.conf.OmitArgPrefixes,))
+    except (DataError, JudgeError) as error:
+        sys.exit(f"benchmarks.judge_gain: {error}")

@@ -37,11 +37,14 @@ class Place:
         output: folder of the records and policies.
         cache: file of the language model's verdicts; a second run of the same asks it nothing.
         api_key_env: environment variable that holds a server's key; the key itself is in no file.
+        max_requests: how many requests a process may send to a server in all; a cell has one of its
+            own.
     """
 
     output: Path = Path("runs")
     cache: Path = Path("runs/verdicts.sqlite")
     api_key_env: str = "OPENAI_API_KEY"
+    max_requests: int | None = None
 
     def file(self, cell: Cell) -> Path:
         """The record's file: another setting, data set or reward model is another file."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import safetensors.torch
 from safetensors import SafetensorError
 
-from llm_oracle.language_judge import Calibration, Quantization, Scoring
+from llm_oracle.calibration import Calibration
 from llm_oracle.prompts import TEMPLATE_VERSION
-from recsim_envs.data.dataset import DataError, Scenario
-from recsim_envs.errors import DamagedFileError
+from recsim_envs.data.dataset import Scenario
+from recsim_envs.errors import DamagedFileError, DataError
 from recsim_envs.files import (
     content_hash,
     file_hash,
@@ -25,6 +25,8 @@ from recsim_envs.files import (
     write_whole,
 )
 
+Scoring = Literal["label", "likelihood"]
+Quantization = Literal["nf4"]
 CARD = "judge.json"
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -206,10 +208,9 @@ def check_adapter(folder: Path) -> None:
             raise DamagedFileError(f"{file}: {name} holds NaN or infinity: tune again")
 
 
-def shipped_adapter(model: str | Path, scoring: Scoring | None) -> Path | None:
-    """Returns the folder of this package's own adapter for a model and scoring, or None."""
+def shipped_adapter(model: str | Path) -> Path | None:
+    """Returns the folder of this package's own adapter for a model, or None."""
     folder = SHIPPED / Path(model).name
     if str(model) != Path(model).name or not (folder / CARD).is_file():
         return None
-    card = AdapterCard.load(folder, str(model))
-    return folder if scoring in (None, card.scoring) else None
+    return folder

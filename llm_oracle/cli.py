@@ -14,20 +14,29 @@ from typing import Annotated, Any
 
 import tyro
 
-from llm_oracle.adapters import TuneSettings
+from llm_oracle.adapters import Quantization, TuneSettings
 from llm_oracle.cache import cache_stats, prune_verdicts, read_verdicts
-from llm_oracle.language_judge import Quantization
+from llm_oracle.evidence import LEAST_MASS
+from llm_oracle.judge import JudgeError
 from recsim_envs.cli import (
     download_command,
     env_report_command,
     list_command,
     prepare_command,
 )
-from recsim_envs.data.dataset import DataError
 from recsim_envs.data.store import load_data
 from recsim_envs.doctor import doctor_command
+from recsim_envs.errors import DataError
 
 DAY = 24 * 3600
+COMPLAINTS = (
+    DataError,
+    JudgeError,
+    ModuleNotFoundError,
+    OSError,
+    sqlite3.DatabaseError,
+)
+"""What a user can mend: it ends a command in one line."""
 
 
 def tune_judge_command(
@@ -38,7 +47,7 @@ def tune_judge_command(
 ) -> None:
     """Tunes a language-model judge with LoRA on real choices; an interrupted run continues.
 
-    Afterwards `TransformersJudge(dataset, MODEL, adapter=OUTPUT)` uses it.
+    Afterwards `LanguageModel(MODEL, adapter=OUTPUT)` uses it.
 
     Args:
         output: folder for the adapter, its card and the checkpoints.
@@ -67,6 +76,10 @@ def judge_report_command(
     seed: int = 0,
     quantization: Quantization | None = None,
     dollars_per_hour: float | None = None,
+    api_key_env: str = "OPENAI_API_KEY",
+    max_requests: int | None = None,
+    dollars_per_million_tokens: float | None = None,
+    least_mass: float = LEAST_MASS,
     cache: Path | None = None,
     output: Path = Path("runs/judges"),
 ) -> None:
@@ -75,12 +88,18 @@ def judge_report_command(
     Args:
         data: a prepared name, or replica/lfm, replica/industry, replica/coat.
         judges: popularity, tfidf, smollm2, a folder or hub name (with @FOLDER for an adapter,
-            @bare for none), or a server's URL#MODEL.
+            @bare for none), or a server's URL#MODEL: http://localhost:8000/v1#MODEL, ending in
+            /v1/chat/completions#MODEL for a chat, in #MODEL@answer for one without
+            log-probabilities.
         n: questions with the true next item, and as many without it.
         k: candidates a question.
         seed: of the questions.
         quantization: nf4 keeps the weights of models in this process in 4 bits.
         dollars_per_hour: price of this machine, for the cost of 1,000 verdicts.
+        api_key_env: environment variable with a server's key; unset, none is sent.
+        max_requests: how many requests may be sent to each server.
+        dollars_per_million_tokens: price of a server's tokens, to show what is spent.
+        least_mass: total probability that a model must give the labels, or its answer is an error.
         cache: file of stored verdicts; speeds are reported only for what was not in it. Default one
             that is deleted afterwards.
         output: folder for the JSON record and the plot.
@@ -93,7 +112,17 @@ def judge_report_command(
         # Some figures ask a question again.
         file = cache or Path(scratch) / "verdicts.sqlite"
         built = [
-            build_judge(name, dataset, quantization=quantization, cache=file) for name in judges
+            build_judge(
+                name,
+                dataset,
+                quantization=quantization,
+                cache=file,
+                api_key_env=api_key_env,
+                max_requests=max_requests,
+                dollars_per_million_tokens=dollars_per_million_tokens,
+                least_mass=least_mass,
+            )
+            for name in judges
         ]
         report = compare_judges(built, dataset, n, k, seed, dollars_per_hour)
     print_report(report)
@@ -180,5 +209,5 @@ def main() -> None:
     }
     try:
         tyro.extras.subcommand_cli_from_dict(commands, prog="recsim")
-    except (DataError, OSError, ModuleNotFoundError, sqlite3.DatabaseError) as error:
+    except COMPLAINTS as error:
         sys.exit(f"recsim: {error}")

@@ -11,8 +11,10 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from llm_oracle.judge import Judge
+from llm_oracle.language_judge import LanguageModelJudge
 from recsim_envs.arrays import IntArray
-from recsim_envs.data.dataset import DataError, Dataset
+from recsim_envs.data.dataset import Dataset
+from recsim_envs.errors import DataError
 from recsim_envs.rewards.ready import LIKED
 
 BATCH = 16
@@ -153,10 +155,13 @@ def ask(judge: Judge, questions: Questions) -> IntArray:
     """Returns the judge's picks (B,), a few questions at a time under a progress bar."""
     picks = []
     starts = range(0, len(questions.slates), BATCH)
-    for start in tqdm(starts, desc=judge.name, unit="batch", leave=False):
+    bar = tqdm(starts, desc=judge.name, unit="batch", leave=False)
+    for start in bar:
         part = slice(start, start + BATCH)
         users = None if questions.users is None else questions.users[part]
         picks.append(judge.choose(questions.histories[part], questions.slates[part], users))
+        if isinstance(judge, LanguageModelJudge):
+            bar.set_postfix_str(judge.model.spent())
     return np.concatenate(picks)
 
 

@@ -22,6 +22,10 @@ NONE = -1
 """The pick that means: the user takes none of the candidates."""
 
 
+class JudgeError(RuntimeError):
+    """A judge has no verdict: its server is silent, or its model chose none of the options."""
+
+
 class Judge(Protocol):
     """Chooses for a batch of users.
 

@@ -1,150 +1,180 @@
-"""What all judges that read text have in common: questions, calibration, verdict cache."""
+"""The judge that asks a language model: one class over any model and any way to score."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from llm_oracle.adapters import AdapterCard
 from llm_oracle.cache import VerdictCache, question_key
+from llm_oracle.calibration import Calibration
+from llm_oracle.evidence import LEAST_MASS, check_finite
+from llm_oracle.item_texts import item_texts, shown
 from llm_oracle.judge import NONE, check_request, item_counts
-from llm_oracle.prompts import (
-    LABELS,
-    TEMPLATE_VERSION,
-    label_order,
-    label_prompt,
-    list_example,
-    list_prompt,
-)
+from llm_oracle.prompts import TEMPLATE_VERSION
+from llm_oracle.questions import Question, Words
 from recsim_envs.arrays import Float32Array, IntArray
 from recsim_envs.data.dataset import Dataset
 
-Scoring = Literal["label", "likelihood"]
-Quantization = Literal["nf4"]
-Texts = tuple[list[str], list[str]]
-"""Sanitized texts of the items, and of the users (empty where the data describes none)."""
+MAX_HISTORY = 6
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """From a judge's scores to choice probabilities: a conditional logit model (McFadden, 1974).
-
-    Candidate i of a slate has the utility ``scale * score_i + popularity * log(1 + count_i)``,
-    "None of them" has the utility ``none``; the probabilities are the softmax of the k + 1
-    utilities, and the verdict is the likeliest. The paper takes the likeliest label: the defaults.
-
-    Attributes:
-        scale: of the score, in 1 / nats.
-        popularity: weight of the log of an item's popularity; 0 ignores it.
-        none: utility of "None of them".
-    """
-
-    scale: float = 1.0
-    popularity: float = 0.0
-    none: float = 0.0
-
-
-@dataclass(frozen=True)
-class Question:
-    """One row of a request, as the model gets it.
-
-    Attributes:
-        prompt: what the model reads.
-        options: the texts whose log-probabilities after the prompt are wanted.
-        items: (k,) the candidates' ids, in the slate's order.
-        order: (k,) option i belongs to ``items[order[i]]``.
-    """
-
-    prompt: str
-    options: tuple[str, ...]
-    items: IntArray
-    order: IntArray
-
-
-class LanguageModelJudge(ABC):
-    """Asks a language model about each row, and never twice where it has a cache.
-
-    Two ways to ask, both scored in nats:
-
-    - ``"label"`` (the paper's): Table 1's prompt; the log-probability of the candidate's label less
-      that of the label of "None of them". Needs a model that binds labels to options: 7B parameters
-      do, 135M do not.
-    - ``"likelihood"``: the log-likelihood of the candidate's text as the next line of the list of
-      the user's items, less the same for an unknown user's list that has not begun: by how much
-      this user's past makes the text more likely. Works with small models.
-
-    Subclasses reach the model; see :class:`llm_oracle.transformers_judge.TransformersJudge` and
-    :class:`llm_oracle.server_judge.ServerJudge` for the arguments.
-    """
+class ScoringMethod(Protocol):
+    """A way to score; see :class:`llm_oracle.label_scoring.LabelScoring`, which documents it."""
 
     name: str
+    example: str
+    default_calibration: Calibration
+    masses: tuple[float, int]
+    words: Words
+
+    def question(self, past: IntArray, slate: IntArray, user: str) -> Question:
+        """Puts a row into words."""
+
+    def scores(self, questions: Sequence[Question]) -> Iterator[tuple[int, Float32Array]]:
+        """Yields the number of a question and its candidates' scores (k,), as they come."""
+
+
+class Model(Protocol):
+    """A language model in this process, or behind a server.
+
+    Attributes:
+        label: how judges on it are called.
+        card: of its adapter.
+        item_length: to which item texts are cut by default, in the model's unit.
+        user_length: the same of user texts.
+        prompt_length: the default limit of a prompt.
+    """
+
+    label: str
+    card: AdapterCard | None
+    item_length: int
+    user_length: int
+    prompt_length: int
+
+    def describe(self) -> dict[str, Any]:
+        """Returns what decides its answers, JSON-able; "model" is its name."""
+
+    def length(self, prompt: str) -> int:
+        """Returns the length of a prompt in its unit."""
+
+    def cut(self, texts: Sequence[str], length: int) -> list[str]:
+        """Cuts texts, none of them empty."""
+
+    def spent(self) -> str:
+        """Returns in few words what was sent so far, how fast, and at what cost."""
+
+    def scoring_name(self, asked: str | None) -> str:
+        """Returns the way to score, by default the one that suits it; refuses what it cannot."""
+
+    def scoring(
+        self,
+        name: str,
+        words: Words,
+        max_history: int,
+        least_mass: float,
+        cache: VerdictCache | None,
+    ) -> ScoringMethod:
+        """Builds what scores."""
+
+
+class LanguageModelJudge:
+    """Scores every candidate against "None of them" and takes the best, if it is good enough.
+
+    Never asks twice where it has a cache.
+
+    Args:
+        dataset: the catalogue, its texts, and the scenario that decides the wording.
+        model: :class:`llm_oracle.models.LanguageModel` or :class:`llm_oracle.server.Server`;
+            judges of several catalogues may share one.
+        scoring: "label", as in the paper, for models of 7B parameters; "likelihood" for small
+            models in this process; "answer" for servers that give no log-probabilities. Default
+            the adapter's; else "likelihood" for SmolLM2 and "label" for the rest.
+        calibration: default the adapter's; without one, for "label" the likeliest label wins, as
+            in the paper, and for "likelihood" (not in the paper) the best candidate must gain 8
+            nats, and 4 for clothes, by measurement.
+        counts: (n_items,) popularity of the items, for a calibration that uses it, and to see whose
+            words are vouched for (:mod:`llm_oracle.item_texts`); default ``dataset.popularity``.
+            When measuring on held-out sequences, pass the training part's.
+        max_history: older items are not shown; default the adapter's, else 6.
+        max_item_length: longer item texts are cut; in tokens (default 20), characters for a server
+            (default 80).
+        max_prompt_length: a longer prompt loses its oldest items, never a candidate (default 2,048
+            tokens, 8,000 characters).
+        least_mass: total probability that the labels must have, or the answer is an error.
+        seed: shuffles the labels ("label"), draws the items of the example list ("likelihood").
+        cache: file of stored verdicts, see :class:`llm_oracle.cache.VerdictCache`; default none.
+
+    Attributes:
+        name: how records and tables call it.
+        scoring: the object that scores.
+
+    Raises:
+        ValueError: for a ``scoring`` that the model does not know, or no history.
+    """
 
     def __init__(
         self,
         dataset: Dataset,
-        texts: Texts,
-        scoring: Scoring,
-        calibration: Calibration,
-        counts: ArrayLike | None,
-        max_history: int,
-        max_prompt: int,
-        seed: int,
-        cache: str | Path | None,
+        model: Model,
+        scoring: str | None = None,
+        *,
+        calibration: Calibration | None = None,
+        counts: ArrayLike | None = None,
+        max_history: int | None = None,
+        max_item_length: int | None = None,
+        max_prompt_length: int | None = None,
+        least_mass: float = LEAST_MASS,
+        seed: int = 0,
+        cache: str | Path | None = None,
     ) -> None:
+        card = model.card
+        if max_history is None:
+            max_history = MAX_HISTORY if card is None else card.max_history
         if max_history < 1:
             raise ValueError(f"max_history={max_history}: show the judge at least one item")
+        name = model.scoring_name(scoring)
+        self.model = model
+        self.name = f"{model.label}/{name}" + ("" if card is None else "/tuned")
         self.n_items = dataset.n_items
         self.scenario = dataset.scenario
-        self.texts, self.user_texts = texts
-        self.scoring: Scoring = scoring
-        self.calibration = calibration
         self.counts = item_counts(dataset, counts)
         self.max_history = max_history
-        self.max_prompt = max_prompt
-        self.seed = seed
-        self.example = ""
-        if scoring == "likelihood":
-            size = min(max_history, self.n_items)
-            items = np.random.default_rng(seed).choice(self.n_items, size, replace=False)
-            self.example = list_example(self.scenario, [self.texts[item] for item in items])
         self.cache = None
         if cache is not None:
-            about = {**self.describe(), "scoring": scoring, "template": TEMPLATE_VERSION}
+            about = {**model.describe(), "scoring": name, "template": TEMPLATE_VERSION}
             self.cache = VerdictCache(cache, about)
+        users = [] if dataset.users is None else [shown(text) for text in dataset.users["text"]]
+        words = Words(
+            scenario=dataset.scenario,
+            items=model.cut(item_texts(dataset, counts), max_item_length or model.item_length),
+            users=model.cut(users, model.user_length) if users else [],
+            length=model.length,
+            max_prompt=max_prompt_length or model.prompt_length,
+            seed=seed,
+        )
+        self.texts = words.items
+        self.scoring = model.scoring(name, words, max_history, least_mass, self.cache)
+        self.calibration = calibration or self.scoring.default_calibration
+        if calibration is None and card is not None and card.scoring == name:
+            self.calibration = card.calibrations.get(self.scenario, self.calibration)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LanguageModelJudge:
         """Returns itself: verdicts do not change a judge, and its model may fill the memory."""
         return self
 
-    @abstractmethod
-    def describe(self) -> dict[str, Any]:
-        """Returns what decides an answer besides the question, JSON-able; keys the cache.
-
-        "model" is the model's name.
-        """
-
-    @abstractmethod
-    def _answer(self, questions: Sequence[Question]) -> Iterator[tuple[int, Float32Array]]:
-        """Yields the number of a question and its options' values, in any order, as they come.
-
-        The values are log-probabilities, (k + 1,) for "label" and (k,) for "likelihood", the latter
-        less the candidates' priors.
-        """
-
-    @abstractmethod
-    def _length(self, prompt: str) -> int:
-        """The length of a prompt in the unit of ``max_prompt``."""
-
     def choose(
         self, histories: IntArray, slates: IntArray, users: IntArray | None = None
     ) -> IntArray:
-        """See :meth:`llm_oracle.judge.Judge.choose`."""
+        """See :meth:`llm_oracle.judge.Judge.choose`.
+
+        Raises:
+            JudgeError: also for an answer that is no verdict, and for a server that gives none.
+        """
         utilities = self._utilities(histories, slates, users)
         best, none = utilities[:, :-1], utilities[:, -1]
         return np.where(best.max(axis=1) > none, best.argmax(axis=1), NONE).astype(np.int64)
@@ -176,16 +206,14 @@ class LanguageModelJudge(ABC):
             if known is None:
                 new.append(row)
             else:
+                check_finite(known, f"a verdict in {self.cache and self.cache.file}")
                 scores[row] = known
-        for number, values in self._answer([questions[row] for row in new]):
-            row = new[number]
-            fresh = values if self.scoring == "likelihood" else values[:-1] - values[-1]
-            question = questions[row]
-            by_slate = np.empty_like(fresh)
-            by_slate[question.order] = fresh
-            if self.cache is not None:
-                by_slate = self.cache.put(self._key(question), by_slate)
-            scores[row] = by_slate
+        if new:
+            for number, fresh in self.scoring.scores([questions[row] for row in new]):
+                row = new[number]
+                if self.cache is not None:
+                    fresh = self.cache.put(self._key(questions[row]), fresh)
+                scores[row] = fresh
         return scores
 
     def questions(
@@ -201,46 +229,16 @@ class LanguageModelJudge(ABC):
         check_request(self.n_items, histories, slates)
         pasts = [row[row < self.n_items][-self.max_history :] for row in histories]
         about = [""] * len(pasts)
-        if users is not None and self.user_texts:
-            about = [self.user_texts[user] for user in users]
-        build = self._label_question if self.scoring == "label" else self._likelihood_question
+        if users is not None and self.scoring.words.users:
+            about = [self.scoring.words.users[user] for user in users]
+        build = self.scoring.question
         return [build(*row) for row in zip(pasts, slates, about, strict=True)]
 
-    def _label_question(self, past: IntArray, slate: IntArray, user: str) -> Question:
-        order = label_order(self.seed, past, slate)
-        shown = [self.texts[item] for item in slate[order]]
-        prompt = self._fitted(
-            past, partial(label_prompt, self.scenario, candidates=shown, user=user)
-        )
-        return Question(prompt, tuple(LABELS[: len(slate) + 1]), slate, order)
-
-    def _likelihood_question(self, past: IntArray, slate: IntArray, user: str) -> Question:
-        prompt = self._fitted(past, partial(list_prompt, self.scenario, user=user))
-        options = tuple(f" {self.texts[item]}\n" for item in slate)
-        return Question(prompt, options, slate, np.arange(len(slate)))
-
-    def _fitted(self, past: IntArray, build: Callable[[list[str]], str]) -> str:
-        """Builds a prompt, without its oldest items where it would be too long."""
-        for start in range(len(past) + 1):
-            prompt = build([self.texts[item] for item in past[start:]])
-            length = self._length(prompt)
-            if length <= self.max_prompt:
-                return prompt
-        raise ValueError(
-            f"the prompt has length {length} without any history, more than the limit of "
-            f"{self.max_prompt}: raise the limit or cut the item texts shorter"
-        )
-
     def _key(self, question: Question) -> str:
-        return question_key(self.example + question.prompt, question.options)
+        return question_key(self.scoring.example + question.prompt, question.options)
 
     def _utilities(
         self, histories: IntArray, slates: IntArray, users: IntArray | None
     ) -> Float32Array:
-        """Utilities (B, k + 1), that of "None of them" last."""
-        rule = self.calibration
         scores = self.scores(histories, slates, users)
-        chosen = rule.scale * scores + rule.popularity * np.log1p(self.counts[slates])
-        none = np.full((len(slates), 1), rule.none)
-        result: Float32Array = np.hstack([chosen, none]).astype(np.float32)
-        return result
+        return self.calibration.utilities(scores, self.counts[slates])

@@ -4,55 +4,80 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from llm_oracle.adapters import check_adapter
+from llm_oracle.adapters import (
+    AdapterCard,
+    Quantization,
+    Scoring,
+    check_adapter,
+    shipped_adapter,
+)
 from llm_oracle.attention import register as attention_on_cpu
-from llm_oracle.language_judge import Quantization
+from llm_oracle.cache import VerdictCache
+from llm_oracle.evidence import LabelAnswer, check_answer, said
+from llm_oracle.label_scoring import LabelScoring
+from llm_oracle.likelihood_scoring import LikelihoodScoring
+from llm_oracle.nf4 import keep_gradients_on_cpu, nf4_config
 from llm_oracle.packed import PackedLinear, pack
 from llm_oracle.prompts import LABELS
-from llm_oracle.scoring import CausalLM
+from llm_oracle.questions import Words
+from llm_oracle.scoring import CausalLM, SharedPrefix, next_token_log_probs
 from llm_oracle.smollm2 import VERSION, smollm2_folder
 
 HASH_BLOCK = 1 << 24
-INSTALL = "pip install 'recsim-ialp[nf4]'"
 
 
 class LanguageModel:
     """A causal language model with its tokenizer; several judges may share one.
 
     Args:
-        name: "smollm2", or what transformers' ``from_pretrained`` takes: a folder or a hub name.
+        name: "smollm2", the embedded SmolLM2-135M-Instruct, or what transformers'
+            ``from_pretrained`` takes: a folder or a hub name, such as "mistralai/Mistral-7B-v0.1"
+            (the paper's).
         quantization: "nf4" keeps the weights of the linear layers in 4 bits (NormalFloat4 with
             double quantization, computing in bfloat16; Dettmers et al., "QLoRA", 2023).
-        adapter: folder with a LoRA adapter as peft saves it.
+        adapter: folder that `recsim tune-judge` wrote (the paper tunes its judge with LoRA);
+            "shipped" is the one inside this package where there is one for the model, else none;
+            None runs the bare model.
         device: where the model runs; default CUDA where there is one, else the CPU.
         dtype: of the computation; default bfloat16 where the device computes in it, else float32.
         trainable: keeps the weights as gradients need them; else a CPU may rearrange them.
 
     Raises:
         ModuleNotFoundError: for "smollm2" without its wheel, or "nf4" without bitsandbytes.
-        ValueError: for an unknown ``quantization``.
+        ValueError: for an unknown ``quantization``, or an adapter of another model.
     """
+
+    item_length = 20
+    user_length = 40
+    prompt_length = 2048
 
     def __init__(
         self,
         name: str | Path = "smollm2",
         *,
         quantization: Quantization | None = None,
-        adapter: Path | None = None,
+        adapter: str | Path | None = "shipped",
         device: str | None = None,
         dtype: torch.dtype | None = None,
         trainable: bool = False,
     ) -> None:
         self.name = str(name)
         self.quantization = quantization
-        self.adapter = adapter
+        folder = shipped_adapter(name) if adapter == "shipped" else adapter
+        self.adapter = None if folder is None else Path(folder)
+        # Read first: it refuses before gigabytes are loaded.
+        self.card = None if folder is None else AdapterCard.load(Path(folder), self.name)
+        self.label = Path(name).name
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         source = smollm2_folder() if name == "smollm2" else name
         attention = attention_on_cpu() if self.device.type == "cpu" else "sdpa"
@@ -69,9 +94,9 @@ class LanguageModel:
             model = model.to(self.device)
         else:
             keep_gradients_on_cpu(model)
-        if adapter is not None:
-            check_adapter(adapter)
-            model.load_adapter(str(adapter), use_safetensors=True)
+        if self.adapter is not None:
+            check_adapter(self.adapter)
+            model.load_adapter(str(self.adapter), use_safetensors=True)
         self._packed: list[PackedLinear] = []
         if self.device.type == "cpu" and quantization is None and not trainable:
             self._packed = pack(model.get_decoder())
@@ -111,6 +136,75 @@ class LanguageModel:
             for layer in self._packed:
                 layer.bare = False
 
+    def scoring_name(self, asked: str | None) -> str:
+        """See :class:`llm_oracle.language_judge.Model`.
+
+        Raises:
+            ValueError: for a way to score that this model does not know.
+        """
+        if asked is None:
+            bare = "likelihood" if self.name == "smollm2" else "label"
+            return bare if self.card is None else self.card.scoring
+        if asked not in get_args(Scoring):
+            raise ValueError(f"scoring={asked!r} is unknown: use one of {get_args(Scoring)}")
+        return asked
+
+    def scoring(
+        self,
+        name: str,
+        words: Words,
+        max_history: int,
+        least_mass: float,
+        cache: VerdictCache | None,
+    ) -> LabelScoring | LikelihoodScoring:
+        """See :class:`llm_oracle.language_judge.Model`."""
+        if name == "label":
+            return LabelScoring(self, words, least_mass)
+        return LikelihoodScoring(self, words, max_history, cache)
+
+    def beginning(self, prompts: Sequence[str]) -> SharedPrefix:
+        """Reads what all ``prompts`` begin with."""
+        return SharedPrefix(self.model, os.path.commonprefix([self.tokens(p) for p in prompts]))
+
+    def label_answers(
+        self,
+        prompts: Sequence[str],
+        labels: Sequence[str],
+        least_mass: float,
+        beginning: SharedPrefix,
+    ) -> Iterator[tuple[int, LabelAnswer]]:
+        """See :class:`llm_oracle.label_scoring.LabelModel`.
+
+        Raises:
+            JudgeError: for an answer that is no verdict.
+        """
+        tokens = [self.tokens(prompt) for prompt in prompts]
+        ids = self.label_tokens(len(labels))
+        found = next_token_log_probs(self.model, tokens, ids, beginning)
+        for number, values in enumerate(found):
+            answer = LabelAnswer(values, float(np.exp(values).sum()))
+            check_answer(
+                answer, least_mass, repr(self.name), partial(self.likeliest, prompts[number])
+            )
+            yield number, answer
+
+    @torch.inference_mode()
+    def likeliest(self, prompt: str) -> str:
+        """Says what the model would most likely write after a prompt."""
+        ids = torch.tensor([self.tokens(prompt)], device=self.device)
+        logits = self.model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[0, -1]
+        best = logits.float().log_softmax(dim=-1).topk(5)
+        words = self.tokenizer.batch_decode(best.indices[:, None])
+        return said(dict(zip(words, best.values.tolist(), strict=True)))
+
+    def spent(self) -> str:
+        """Nothing: see :class:`llm_oracle.language_judge.Model`."""
+        return ""
+
+    def length(self, prompt: str) -> int:
+        """Returns the number of a prompt's tokens."""
+        return len(self.tokens(prompt))
+
     def tokens(self, text: str, begins: bool = True) -> list[int]:
         """Tokenizes ``text``, which may begin the model's input or continue it."""
         # Markup that survived `sanitize` must stay text, not become a special token.
@@ -147,38 +241,6 @@ class LanguageModel:
         )["offset_mapping"]
         ends = [span[:max_tokens][-1][1] for span in spans]
         return [text[:end].rstrip() for text, end in zip(texts, ends, strict=True)]
-
-
-def nf4_config() -> BitsAndBytesConfig:
-    """The quantization of the paper's judge.
-
-    Raises:
-        ModuleNotFoundError: if bitsandbytes is not installed.
-    """
-    try:
-        import bitsandbytes  # noqa: F401 (transformers' own message names no fix)
-    except ImportError as error:
-        raise ModuleNotFoundError(f"quantization='nf4' needs bitsandbytes: {INSTALL}") from error
-    return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
-    )
-
-
-def keep_gradients_on_cpu(model: CausalLM) -> None:
-    """Turns off a fast path of bitsandbytes that loses the gradients of what lies below.
-
-    On CPUs with AVX512-BF16, the first forward pass in eval mode repacks a layer's weights for a
-    kernel without a backward pass, and a later training pass then runs through it. Seen with
-    bitsandbytes 0.50.2.
-    """
-    from bitsandbytes.nn import Linear4bit  # type: ignore[attr-defined]
-
-    for layer in model.modules():
-        if isinstance(layer, Linear4bit):
-            layer.support_avx512bf16_for_cpu = False
 
 
 def folder_hash(folder: Path) -> str:

@@ -13,6 +13,7 @@ Every text that comes from data passes :func:`sanitize` first: titles are writte
 from __future__ import annotations
 
 import hashlib
+import html
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -26,8 +27,12 @@ from recsim_envs.data.dataset import Scenario
 TEMPLATE_VERSION = "1"
 LABELS = "abcdefghijklmnopqrstuvwxyz"
 NONE_TEXT = "None of them"
+STUB = "The user will select"
 # <|im_end|>-like tokens, Llama's and Mistral's brackets, and <s>.
+STUB_IN_TEXT = re.compile(rf"\b{STUB}\b", re.IGNORECASE)
 CHAT = re.compile(r"<\|.*?\|>|\[/?INST\]|<</?SYS>>|</?s>", re.IGNORECASE)
+MAX_CHARS = 10_000
+"""Of a text that is read at all; what is shown is cut after cleaning."""
 HTML = re.compile(r"</?[a-z][^<>]*>", re.IGNORECASE)
 
 
@@ -69,19 +74,24 @@ WORDINGS: dict[Scenario, Wording] = {
 }
 
 
-def sanitize(text: str, max_chars: int = 200) -> str:
+def sanitize(text: str) -> str:
     """Makes one harmless line out of a text from data.
 
-    Ends the text at the first special token of a chat (``<|im_end|>``, ``[INST]``, ``</s>``): no
-    title holds any, and what follows is said to the model. Drops HTML tags and control characters,
-    turns all white space into single spaces, and cuts at ``max_chars`` characters. An empty text
-    becomes "unknown".
+    Decodes HTML entities, also entities of entities, since they may hold all that follows. Ends
+    the text at the first special token of a chat (``<|im_end|>``, ``[INST]``, ``</s>``) and at the
+    words that end Table 1's prompt: no title holds any, and what follows is said to the model.
+    Drops HTML tags and control characters, and turns all white space into single spaces. An empty
+    text becomes "unknown". What is shown is cut after cleaning; here goes only what exceeds
+    :data:`MAX_CHARS`.
     """
+    text = text[:MAX_CHARS]
+    for _ in range(3):
+        text = html.unescape(text)
     text = CHAT.split(unicodedata.normalize("NFKC", text), maxsplit=1)[0]
     # A space takes each one's place, so that what stood around it cannot join to another.
     text = HTML.sub(" ", text)
     text = "".join(c if unicodedata.category(c)[0] != "C" else " " for c in text)
-    return " ".join(text.split())[:max_chars].rstrip() or "unknown"
+    return STUB_IN_TEXT.split(" ".join(text.split()), maxsplit=1)[0].rstrip() or "unknown"
 
 
 def label_prompt(
@@ -108,7 +118,7 @@ def label_prompt(
     options = [*candidates, NONE_TEXT]
     lines = [context, *(f"- {text}" for text in history), wording.question]
     lines += [f"{label}. {text}" for label, text in zip(LABELS, options, strict=False)]
-    return "\n".join([*lines, "The user will select"])
+    return "\n".join([*lines, STUB])
 
 
 def list_prompt(scenario: Scenario, history: Sequence[str], user: str = "") -> str:

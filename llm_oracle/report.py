@@ -41,8 +41,11 @@ class JudgeCard:
             everywhere; 0 is none, ``1 - 1 / k`` is always the same place. Chance alone gives about
             ``sqrt(k / (2 pi n))``.
         flips: share of the questions where another order of the same slate changed the pick.
+        label_mass: mean total probability that the model gave all labels together; None where no
+            label was read, or none freshly.
         calibration_error: expected calibration error of the picked candidate's probability among
-            the candidates, in 10 bins of equal size; None for judges without probabilities.
+            the candidates, in 10 bins of equal size; None for judges without probabilities
+            (scoring "answer" has none).
         bins: the calibration curve, (mean probability, accuracy) a bin.
         prompts_per_second: verdicts a second, first-time costs included; None if some verdicts
             came from a cache.
@@ -57,6 +60,7 @@ class JudgeCard:
     none_rate_without: float
     position_bias: float
     flips: float
+    label_mass: float | None
     calibration_error: float | None
     bins: list[tuple[float, float]]
     prompts_per_second: float | None
@@ -168,6 +172,7 @@ def _card(
         none_rate_without=float((picks_without == NONE).mean()),
         position_bias=_position_bias(judge, questions, picks),
         flips=float((_items(questions, picks) != _items(moved, picks_moved)).mean()),
+        label_mass=_label_mass(judge),
         calibration_error=error,
         bins=bins,
         prompts_per_second=rate,
@@ -182,6 +187,14 @@ def _stored_verdicts(judge: Judge) -> int:
     if not isinstance(judge, LanguageModelJudge) or judge.cache is None:
         return -1
     return len(judge.cache)
+
+
+def _label_mass(judge: Judge) -> float | None:
+    """The mean of the fresh verdicts' total probability of the labels."""
+    if not isinstance(judge, LanguageModelJudge) or not judge.scoring.masses[1]:
+        return None
+    total, n = judge.scoring.masses
+    return total / n
 
 
 def _items(questions: Questions, picks: IntArray) -> IntArray:
@@ -205,7 +218,7 @@ def _position_bias(judge: Judge, questions: Questions, picks: IntArray) -> float
 
 def _calibration(judge: Judge, questions: Questions) -> list[tuple[float, float]]:
     """The calibration curve, given that one of the candidates is the right one."""
-    if not isinstance(judge, LanguageModelJudge):
+    if not isinstance(judge, LanguageModelJudge) or judge.scoring.name == "answer":
         return []
     chances = judge.probabilities(questions.histories, questions.slates, questions.users)
     among: NDArray[np.floating] = chances[:, :-1] / chances[:, :-1].sum(axis=1, keepdims=True)
@@ -225,9 +238,18 @@ def print_report(report: Report, console: Console | None = None) -> None:
         title=f"Judges on {report.data}, {report.data_hash}: next item among {report.k}, "
         f"n = {report.n}, chance {1 / report.k:.0%}",
         caption="[..] 95% Wilson interval; ECE: calibration error; none: share of 'None of them' "
-        "with / without the true item",
+        "with / without the true item; labels: probability of all together",
     )
-    columns = ("accuracy", "none", "position bias", "flips", "ECE", "prompts/s", "min/1,000")
+    columns = (
+        "accuracy",
+        "none",
+        "position bias",
+        "flips",
+        "labels",
+        "ECE",
+        "prompts/s",
+        "min/1,000",
+    )
     table.add_column("judge")
     for column in (*columns, "$/1,000"):
         table.add_column(column, justify="right")
@@ -242,6 +264,7 @@ def print_report(report: Report, console: Console | None = None) -> None:
             *(
                 "-" if value is None else f"{value:.3g}"
                 for value in (
+                    card.label_mass,
                     card.calibration_error,
                     card.prompts_per_second,
                     card.minutes_per_1000,

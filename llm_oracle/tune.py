@@ -27,15 +27,17 @@ from torch import Tensor
 from tqdm.auto import trange
 
 from llm_oracle.adapters import AdapterCard, TuneSettings
+from llm_oracle.calibration import Calibration
 from llm_oracle.evaluate import Questions, ask, next_item_accuracy, next_item_questions
 from llm_oracle.judge import Judge, PopularityJudge, TfidfJudge
-from llm_oracle.language_judge import Calibration, Question
+from llm_oracle.label_scoring import LabelScoring
+from llm_oracle.language_judge import LanguageModelJudge
+from llm_oracle.likelihood_scoring import LikelihoodScoring
 from llm_oracle.models import LanguageModel
-from llm_oracle.scoring import packed_log_likelihoods
-from llm_oracle.transformers_judge import TransformersJudge
+from llm_oracle.questions import Question
 from recsim_envs.arrays import IntArray
-from recsim_envs.data.dataset import DataError, Dataset
-from recsim_envs.errors import DamagedFileError
+from recsim_envs.data.dataset import Dataset
+from recsim_envs.errors import DamagedFileError, DataError
 from recsim_envs.files import read_json, read_whole, write_whole
 from recsim_envs.trees import from_bytes, to_bytes
 
@@ -51,7 +53,7 @@ scale away the gradient from which it is to learn."""
 class Example(NamedTuple):
     """A question to train on: which judge asks it, and the right one of its k + 1 answers."""
 
-    judge: TransformersJudge
+    judge: LanguageModelJudge
     question: Question
     log_counts: NDArray[np.float64]  # (k,)
     answer: int
@@ -72,7 +74,11 @@ def tune_judge(
     _claim(folder, {**asdict(settings), "data": {data.name: data.hash for data in datasets}})
     figures: dict[str, list[dict[str, Any]]] = {}
     bare = LanguageModel(
-        settings.model, quantization=settings.quantization, device=device, trainable=True
+        settings.model,
+        quantization=settings.quantization,
+        adapter=None,
+        device=device,
+        trainable=True,
     )
     judges = [make_judge(data, bare, settings, folder) for data in datasets]
     for data, judge in zip(datasets, judges, strict=True):
@@ -82,9 +88,6 @@ def tune_judge(
 
     train_lora(bare, judges, datasets, folder, settings)
 
-    tuned = LanguageModel(
-        settings.model, quantization=settings.quantization, adapter=folder, device=device
-    )
     card = AdapterCard(
         model=settings.model,
         scoring=settings.scoring,
@@ -93,7 +96,10 @@ def tune_judge(
         data={data.name: data.hash for data in datasets},
         settings=asdict(settings),
     )
-    card.save(folder)
+    card.save(folder)  # a model reads it with the weights
+    tuned = LanguageModel(
+        settings.model, quantization=settings.quantization, adapter=folder, device=device
+    )
     for data in datasets:
         judge = make_judge(data, tuned, settings, folder)
         calibrate(judge, data, settings, seed=settings.seed + 2)
@@ -106,13 +112,14 @@ def tune_judge(
 
 def make_judge(
     data: Dataset, model: LanguageModel, settings: TuneSettings, folder: Path
-) -> TransformersJudge:
+) -> LanguageModelJudge:
     """A judge on the loaded ``model`` that knows popularity from the training sequences only."""
-    return TransformersJudge(
+    return LanguageModelJudge(
         data,
         model,
-        scoring=settings.scoring,
+        settings.scoring,
         max_history=settings.max_history,
+        least_mass=0.0,  # tuning is what teaches a model to write labels
         seed=settings.seed,
         cache=folder / "verdicts.sqlite",
     )
@@ -152,7 +159,7 @@ def draw_questions(
     return drawn, np.log1p(counts)
 
 
-def calibrate(judge: TransformersJudge, data: Dataset, settings: TuneSettings, seed: int) -> None:
+def calibrate(judge: LanguageModelJudge, data: Dataset, settings: TuneSettings, seed: int) -> None:
     """Fits the judge's calibration on training questions, by maximum likelihood.
 
     The k + 1 utilities are linear in the three parameters, so the likelihood has one maximum.
@@ -196,7 +203,7 @@ def fit_calibration(
 
 def train_lora(
     model: LanguageModel,
-    judges: Sequence[TransformersJudge],
+    judges: Sequence[LanguageModelJudge],
     datasets: Sequence[Dataset],
     folder: Path,
     settings: TuneSettings,
@@ -229,7 +236,7 @@ def train_lora(
         batch = [examples[i] for i in order[first : first + settings.batch_size]]
         total = 0.0
         for example in batch:
-            loss = -utilities(example).log_softmax(dim=0)[example.answer] / len(batch)
+            loss = -utilities(model, example).log_softmax(dim=0)[example.answer] / len(batch)
             loss.backward()
             total += loss.item()
         torch.nn.utils.clip_grad_norm_(weights.values(), 1.0)
@@ -249,44 +256,31 @@ def train_lora(
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=1) + "\n")
 
 
-def utilities(example: Example) -> Tensor:
+def utilities(model: LanguageModel, example: Example) -> Tensor:
     """The k + 1 utilities of a question's answers, with gradients to the adapter.
 
     For "label" they are the labels' own log-probabilities up to a constant, as in the paper, and
     what the calibration knows of popularity.
     """
-    judge, question = example.judge, example.question
-    model = judge.language_model
-    if judge.scoring == "likelihood":
-        prompt, lines = judge.likelihood_tokens(question)
-        likelihoods = packed_log_likelihoods(model.model, [*judge.example_tokens, *prompt], lines)
-        prior = torch.from_numpy(judge.priors(question.items)).to(likelihoods)
-        scores = likelihoods - prior  # (k,)
-    else:
-        ids = torch.tensor([model.tokens(question.prompt)], device=model.device)
-        logits = model.model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[0, -1].float()
-        labels = logits[model.label_tokens(len(question.options))]  # (k + 1,), as shown
-        by_slate = torch.empty_like(labels[:-1])
-        scores = by_slate.index_copy(
-            0, torch.from_numpy(question.order).to(labels.device), labels[:-1] - labels[-1]
-        )
-    rule = judge.calibration
-    scale = 1.0 if judge.scoring == "label" else max(rule.scale, LEAST_SCALE)
+    scoring, rule = example.judge.scoring, example.judge.calibration
+    assert isinstance(scoring, LabelScoring | LikelihoodScoring)
+    scores = scoring.training_scores(model, example.question)
+    scale = 1.0 if scoring.name == "label" else max(rule.scale, LEAST_SCALE)
     log_counts = torch.from_numpy(example.log_counts).to(scores)
     chosen = scale * scores + rule.popularity * log_counts
     return torch.cat([chosen, chosen.new_tensor([rule.none])])
 
 
 def draw_examples(
-    judges: Sequence[TransformersJudge], datasets: Sequence[Dataset], settings: TuneSettings
+    judges: Sequence[LanguageModelJudge], datasets: Sequence[Dataset], settings: TuneSettings
 ) -> list[Example]:
     """Draws the questions to train on; see :func:`draw_questions`."""
     examples = []
     for judge, data in zip(judges, datasets, strict=True):
         drawn, log_counts = draw_questions(data, settings.questions, settings, settings.seed + 3)
         questions = judge.questions(drawn.histories, drawn.slates, drawn.users)
-        if judge.scoring == "likelihood":
-            judge.priors(drawn.slates)  # all at once, in full batches
+        if isinstance(judge.scoring, LikelihoodScoring):
+            judge.scoring.priors(drawn.slates)  # all at once, in full batches
         answers = np.where(drawn.answers < 0, settings.k, drawn.answers)
         examples += [
             Example(judge, question, row, int(answer))

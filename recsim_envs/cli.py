@@ -10,13 +10,14 @@ import tyro
 
 from recsim_envs.checks import check_whole
 from recsim_envs.data.coat import read_matrix
-from recsim_envs.data.dataset import DataError, Scenario
+from recsim_envs.data.dataset import Scenario
 from recsim_envs.data.reading import Reading
 from recsim_envs.data.sizes import print_sizes
 from recsim_envs.data.sources.download import download
 from recsim_envs.data.sources.recognise import import_found, recognise
 from recsim_envs.data.store import check_name, data_home, import_cache, prepared_names
 from recsim_envs.data.stored import read_card
+from recsim_envs.errors import DataError
 from recsim_envs.report.plot import plot_report
 from recsim_envs.report.report import report_on
 from recsim_envs.report.tables import print_report

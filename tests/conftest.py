@@ -95,19 +95,37 @@ def save_tiny(folder: Path, family: str, **config: int) -> Path:
     return folder
 
 
+def local_judge(
+    dataset, model="smollm2", *, device=None, dtype=None, adapter="shipped", quantization=None, **of
+):
+    """A judge on a model in this process; random weights give labels hardly any probability."""
+    from llm_oracle.language_judge import LanguageModelJudge
+    from llm_oracle.models import LanguageModel
+
+    if not isinstance(model, LanguageModel):
+        model = LanguageModel(
+            model, device=device, dtype=dtype, adapter=adapter, quantization=quantization
+        )
+    return LanguageModelJudge(dataset, model, **{"least_mass": 0.0, **of})
+
+
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many questions each call put to a model in this process, in order."""
-    from llm_oracle.transformers_judge import TransformersJudge
+    from llm_oracle.label_scoring import LabelScoring
+    from llm_oracle.likelihood_scoring import LikelihoodScoring
 
     sizes: list[int] = []
-    answer = TransformersJudge._answer
 
-    def count(self, questions):
-        sizes.append(len(questions))
-        return answer(self, questions)
+    def counted(score):
+        def count(self, questions):
+            sizes.append(len(questions))
+            return score(self, questions)
 
-    monkeypatch.setattr(TransformersJudge, "_answer", count)
+        return count
+
+    for scoring in (LabelScoring, LikelihoodScoring):
+        monkeypatch.setattr(scoring, "scores", counted(scoring.scores))
     return sizes
 
 

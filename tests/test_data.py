@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 
 from llm_oracle import cli
-from recsim_envs.data.build import Reading
-from recsim_envs.data.dataset import DataError, Dataset
+from recsim_envs.data.dataset import Dataset
+from recsim_envs.data.reading import Reading
 from recsim_envs.data.store import REPLICAS, data_home
 from recsim_envs.data.tables import from_frame, import_tables
+from recsim_envs.errors import DataError
 from recsim_envs.rewards.deepfm import fit_deepfm
 from recsim_envs.rewards.factorise import factorise
 from recsim_envs.rewards.prepare import prepare

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from llm_oracle import cli
-from recsim_envs.data.dataset import DataError
 from recsim_envs.data.sources import download as module
 from recsim_envs.data.sources.download import File, download, origin_notes
 from recsim_envs.data.tables import import_tables
+from recsim_envs.errors import DataError
 
 pytest.importorskip("pooch", reason="pip install pooch")
 CONTENT = np.random.default_rng(0).bytes(3_000_000)

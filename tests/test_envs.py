@@ -12,8 +12,8 @@ from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
 import recsim_envs  # noqa: F401  (registers the ids)
 from recsim_envs.data.coat import read_matrix
-from recsim_envs.data.dataset import DataError
 from recsim_envs.data.tables import import_tables
+from recsim_envs.errors import DataError
 from recsim_envs.rewards.prepare import prepare
 from recsim_envs.sb3 import BatchedVecEnv
 from recsim_envs.state import get_state, set_state

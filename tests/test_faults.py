@@ -18,11 +18,12 @@ import torch
 
 import recsim_envs  # noqa: F401  (registers the ids)
 from recsim_envs.data import replace as replacement
-from recsim_envs.data.dataset import DataError, Dataset
+from recsim_envs.data.dataset import Dataset
 from recsim_envs.data.replace import replacing
 from recsim_envs.data.store import REPLICAS, data_folder, data_home, prepared_names
 from recsim_envs.data.stored import ABOUT, aside, read_card, read_stored, write_about
 from recsim_envs.data.tables import from_frame
+from recsim_envs.errors import DataError
 from recsim_envs.rewards.prepare import prepare
 from recsim_envs.rewards.reward_model import SequenceRewardModel
 from recsim_envs.users.sessions import load_session_simulator

@@ -34,10 +34,11 @@ from ialp_agents.saving.checkpoint import save as save_checkpoint
 from llm_oracle.adapters import AdapterCard, check_adapter
 from llm_oracle.cache import VerdictCache, cache_stats, prune_verdicts, read_verdicts
 from llm_oracle.language_judge import Calibration
-from recsim_envs.data.build import Reading
-from recsim_envs.data.dataset import DataError, Dataset
+from recsim_envs.data.dataset import Dataset
+from recsim_envs.data.reading import Reading
 from recsim_envs.data.stored import ABOUT, read_card
 from recsim_envs.data.tables import from_frame, import_tables
+from recsim_envs.errors import DataError
 from recsim_envs.files import content_hash, signed
 from recsim_envs.rewards.prepare import prepare
 

@@ -11,10 +11,10 @@ from benchmarks import judge_gain
 from benchmarks.choice_model import cross_fitted, fit_logit, mean_by_sequence
 from benchmarks.judge_gain import HISTORY, Settings, draw_questions, main, text_likeness
 from llm_oracle.evaluate import LIKED, Questions
-from recsim_envs.data.build import Reading
-from recsim_envs.data.dataset import DataError
+from recsim_envs.data.reading import Reading
 from recsim_envs.data.store import load_data
 from recsim_envs.data.tables import from_frame
+from recsim_envs.errors import DataError
 
 N, K = 2000, 10
 WEIGHTS = np.array([0.8, 1.5, 0.0])

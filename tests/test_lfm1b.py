@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from llm_oracle import cli
-from recsim_envs.data.dataset import DataError
 from recsim_envs.data.reading import Reading
 from recsim_envs.data.sources import lfm1b
 from recsim_envs.data.sources.lfm1b import read_events
 from recsim_envs.data.store import import_cache
 from recsim_envs.data.tables import import_tables
+from recsim_envs.errors import DataError
 
 
 @pytest.fixture(autouse=True)

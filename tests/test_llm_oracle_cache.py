@@ -11,12 +11,19 @@ import time
 
 import numpy as np
 import pytest
+from conftest import local_judge
 
-from llm_oracle.cache import VerdictCache, cache_stats, prune_verdicts, read_verdicts
-from llm_oracle.language_judge import Calibration
+from llm_oracle.cache import (
+    VerdictCache,
+    cache_stats,
+    prune_verdicts,
+    question_key,
+    read_verdicts,
+)
+from llm_oracle.calibration import Calibration
+from llm_oracle.judge import JudgeError
 from llm_oracle.scoring import SharedPrefix
-from llm_oracle.transformers_judge import TransformersJudge
-from recsim_envs.data.build import Reading
+from recsim_envs.data.reading import Reading
 from recsim_envs.data.tables import from_frame
 
 JUDGE = {"model": "m", "weights": "1"}
@@ -132,13 +139,17 @@ def test_a_second_run_asks_the_model_nothing(dataset, tiny_llama, tmp_path, scor
     histories = rng.integers(0, 30, (8, 4))
     slates = np.stack([rng.choice(30, 5, replace=False) for _ in histories])
     options = {"scoring": scoring, "cache": tmp_path / "verdicts.sqlite"}
-    first = TransformersJudge(dataset, tiny_llama, **options)
+    first = local_judge(dataset, tiny_llama, **options)
     scores = first.scores(histories, slates)
-    without = TransformersJudge(dataset, tiny_llama, scoring=scoring)
+    without = local_judge(dataset, tiny_llama, scoring=scoring)
     assert scores == pytest.approx(without.scores(histories, slates), abs=0.05)
 
+    # Verdicts of earlier versions are found by this.
+    about = {"quantization": None, "adapter": None, "scoring": scoring, "template": "1"}
+    assert about.items() <= first.cache.judge.items()
+    assert first.cache.judge.keys() - about.keys() == {"model", "weights", "dtype"}
     asked.clear()
-    second = TransformersJudge(dataset, tiny_llama, calibration=Calibration(none=1.0), **options)
+    second = local_judge(dataset, tiny_llama, calibration=Calibration(none=1.0), **options)
     assert np.array_equal(second.scores(histories, slates), scores)
     assert sum(asked) == 0
     slates[3] = slates[3][::-1]  # another question
@@ -146,11 +157,20 @@ def test_a_second_run_asks_the_model_nothing(dataset, tiny_llama, tmp_path, scor
     assert sum(asked) == 1
 
 
+def test_a_stored_verdict_that_is_no_number_is_refused(dataset, tiny_llama, tmp_path):
+    judge = local_judge(dataset, tiny_llama, scoring="label", cache=tmp_path / "v.sqlite")
+    request = np.arange(4)[None], np.arange(10, 13)[None]
+    (question,) = judge.questions(*request)
+    judge.cache.put(question_key(question.prompt, question.options), np.array([0, np.nan, 1]))
+    with pytest.raises(JudgeError, match=r"v\.sqlite answered \[0.0, nan, 1.0\]"):
+        judge.choose(*request)
+
+
 def test_the_prior_of_an_item_is_computed_once(dataset, tiny_llama, tmp_path, monkeypatch):
     options = {"scoring": "likelihood", "cache": tmp_path / "verdicts.sqlite"}
     items = np.arange(30).reshape(3, 10)
-    first = TransformersJudge(dataset, tiny_llama, **options)
-    priors = first.priors(items[:2])
+    first = local_judge(dataset, tiny_llama, **options)
+    priors = first.scoring.priors(items[:2])
     computed = []
     compute = SharedPrefix.log_likelihoods_apart
 
@@ -159,16 +179,16 @@ def test_the_prior_of_an_item_is_computed_once(dataset, tiny_llama, tmp_path, mo
         return compute(self, prompt, continuations)
 
     monkeypatch.setattr(SharedPrefix, "log_likelihoods_apart", count)
-    second = TransformersJudge(dataset, tiny_llama, **options)
-    assert np.array_equal(second.priors(items)[:2], priors)
+    second = local_judge(dataset, tiny_llama, **options)
+    assert np.array_equal(second.scoring.priors(items)[:2], priors)
     assert computed == [10]
     assert [row["verdicts"] for row in cache_stats(options["cache"])] == [0, 30]
 
 
 def test_verdicts_before_a_failure_are_kept(dataset, tiny_llama, tmp_path, monkeypatch):
     file = tmp_path / "verdicts.sqlite"
-    judge = TransformersJudge(dataset, tiny_llama, scoring="likelihood", cache=file)
-    answer = judge._answer
+    judge = local_judge(dataset, tiny_llama, scoring="likelihood", cache=file)
+    answer = judge.scoring.scores
 
     def fail_at_the_third(questions):
         for number, values in answer(questions):
@@ -176,7 +196,7 @@ def test_verdicts_before_a_failure_are_kept(dataset, tiny_llama, tmp_path, monke
                 raise RuntimeError("power cut")
             yield number, values
 
-    monkeypatch.setattr(judge, "_answer", fail_at_the_third)
+    monkeypatch.setattr(judge.scoring, "scores", fail_at_the_third)
     with pytest.raises(RuntimeError, match="power cut"):
         judge.scores(np.arange(8).reshape(4, 2), np.arange(10, 22).reshape(4, 3))
     assert cache_stats(file)[0]["verdicts"] == 2

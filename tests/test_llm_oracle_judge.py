@@ -5,8 +5,8 @@ import pytest
 
 from llm_oracle import NONE, PopularityJudge, TfidfJudge, next_item_accuracy
 from llm_oracle.evaluate import next_item_questions
-from recsim_envs.data.build import Reading
 from recsim_envs.data.dataset import Dataset
+from recsim_envs.data.reading import Reading
 from recsim_envs.data.tables import from_frame
 
 TEXTS = ["red steel bolt", "blue steel bolt", "green tea", "black tea", "jazz record", "rock song"]

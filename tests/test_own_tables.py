@@ -8,9 +8,10 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from recsim_envs.data.build import Reading
-from recsim_envs.data.dataset import DataError, Dataset
+from recsim_envs.data.dataset import Dataset
+from recsim_envs.data.reading import Reading
 from recsim_envs.data.tables import from_frame, import_tables
+from recsim_envs.errors import DataError
 
 ITEMS = {"item_id": list("abcd"), "title": ["one", "two", "three", "four"]}
 FRAMES = {"dict": dict, "pandas": pd.DataFrame, "polars": pl.DataFrame}

@@ -14,11 +14,11 @@ from llm_oracle import cli
 from llm_oracle.evaluate import next_item_accuracy
 from llm_oracle.judge import NONE, PopularityJudge, TfidfJudge
 from llm_oracle.oracle_env import LLMOracleEnv
-from recsim_envs.data.build import Reading
-from recsim_envs.data.dataset import DataError
+from recsim_envs.data.reading import Reading
 from recsim_envs.data.store import data_home
 from recsim_envs.data.tables import from_frame
 from recsim_envs.data.text import text_features, word_options
+from recsim_envs.errors import DataError
 from recsim_envs.report.subject import ShopperSubject, environment_of, load_subject
 from recsim_envs.rewards.prepare import prepare
 

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recsim_envs.data.dataset import DataError
 from recsim_envs.data.tables import from_frame
+from recsim_envs.errors import DataError
 from tools.replica import generate_coat, generate_industry, generate_lfm
 from tools.replica.sessions import (
     Moves,

@@ -15,7 +15,7 @@ from benchmarks import html_sessions
 from benchmarks.html import write_report
 from benchmarks.records import made_with
 from benchmarks.tables import Table
-from recsim_envs.data.dataset import DataError
+from recsim_envs.errors import DataError
 
 HOSTILE = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>"
 HASH = "00112233aabbccdd"

@@ -5,10 +5,11 @@ import pytest
 import torch
 from rich.console import Console
 
-from recsim_envs.data.build import Reading
-from recsim_envs.data.dataset import DataError, Dataset
+from recsim_envs.data.dataset import Dataset
+from recsim_envs.data.reading import Reading
 from recsim_envs.data.tables import from_frame
 from recsim_envs.data.text import text_features
+from recsim_envs.errors import DataError
 from recsim_envs.rewards.baselines import baseline_figures, item_knn_scores, item_similarity
 from recsim_envs.rewards.card import print_card
 from recsim_envs.rewards.evaluate import (

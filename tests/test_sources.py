@@ -11,12 +11,12 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from recsim_envs.data.dataset import DataError
 from recsim_envs.data.reading import Reading
 from recsim_envs.data.sources.amazon import clean
 from recsim_envs.data.sources.download import download
 from recsim_envs.data.sources.recognise import recognise
 from recsim_envs.data.tables import from_frame, import_tables
+from recsim_envs.errors import DataError
 
 
 def write(folder, files):

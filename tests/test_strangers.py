@@ -26,14 +26,14 @@ from llm_oracle.adapters import AdapterCard, check_adapter
 from llm_oracle.cache import VerdictCache, cache_stats
 from llm_oracle.models import LanguageModel
 from recsim_envs.data.account import Account
-from recsim_envs.data.dataset import DataError, Dataset
+from recsim_envs.data.dataset import Dataset
 from recsim_envs.data.reading import PLAIN, Reading
 from recsim_envs.data.sources.formats import FORMATS
 from recsim_envs.data.sources.lfm1b import read_events
 from recsim_envs.data.sources.own import read_own
 from recsim_envs.data.stored import read_card, write_about
 from recsim_envs.data.tables import import_tables
-from recsim_envs.errors import DamagedFileError
+from recsim_envs.errors import DamagedFileError, DataError
 from recsim_envs.files import ALWAYS_UNPACKED, read_json, unpack
 from recsim_envs.rewards.prepare import prepare
 

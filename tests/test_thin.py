@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recsim_envs.data.dataset import DataError
 from recsim_envs.data.reading import Reading
 from recsim_envs.data.tables import from_frame
 from recsim_envs.data.thin import core
+from recsim_envs.errors import DataError
 
 HOUR = 3600
 ITEMS = {"item_id": list("abcdef"), "title": list("abcdef")}

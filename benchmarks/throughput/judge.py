@@ -30,10 +30,12 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from llm_oracle.adapters import Quantization
 from llm_oracle.evaluate import Questions, next_item_questions
-from llm_oracle.language_judge import Quantization, Question
+from llm_oracle.language_judge import LanguageModelJudge
+from llm_oracle.likelihood_scoring import LikelihoodScoring
 from llm_oracle.models import LanguageModel
-from llm_oracle.transformers_judge import TransformersJudge
+from llm_oracle.questions import Question
 from recsim_envs.data.store import load_data
 from recsim_envs.provenance import git_revision, versions
 
@@ -67,13 +69,14 @@ def main(settings: Settings) -> None:
     """Times everything and prints the ratios."""
     torch.set_num_threads(settings.threads)
     dataset = load_data(settings.data)
-    model = LanguageModel(settings.model, quantization=settings.quantization)
+    model = LanguageModel(settings.model, quantization=settings.quantization, adapter=None)
     plain = as_it_comes(settings)
-    by_label = TransformersJudge(dataset, model, scoring="label")
-    by_likelihood = TransformersJudge(dataset, model, scoring="likelihood")
+    by_label = LanguageModelJudge(dataset, model, "label", least_mass=0.0)
+    by_likelihood = LanguageModelJudge(dataset, model, "likelihood")
+    assert isinstance(by_likelihood.scoring, LikelihoodScoring)
     rows = next_item_questions(dataset, settings.prompts)
     prompts = by_label.questions(*rows[:3])
-    by_likelihood.priors(rows.slates)  # once an item: not part of a verdict
+    by_likelihood.scoring.priors(rows.slates)  # once an item: not part of a verdict
     lengths = [len(model.tokens(question.prompt)) for question in prompts]
     print(
         f"{settings.model} ({model.describe()['dtype']}, {model.device}) on {dataset}, "
@@ -201,8 +204,8 @@ def _worker(
 ) -> float:
     torch.set_num_threads(n_threads)
     dataset = load_data(settings.data)
-    model = LanguageModel(settings.model, quantization=settings.quantization)
-    judge = TransformersJudge(dataset, model, scoring="label")
+    model = LanguageModel(settings.model, quantization=settings.quantization, adapter=None)
+    judge = LanguageModelJudge(dataset, model, "label", least_mass=0.0)
     rows = next_item_questions(dataset, settings.prompts, seed=seed)
     run: Callable[[], Any] = partial(judge.scores, *rows[:3])
     if way == "generate":
@@ -253,17 +256,19 @@ def _generate(model: LanguageModel, prompts: Sequence[Question], new_tokens: int
 
 
 @torch.inference_mode()
-def _one_by_one(model: LanguageModel, judge: TransformersJudge, rows: Questions) -> None:
+def _one_by_one(model: LanguageModel, judge: LanguageModelJudge, rows: Questions) -> None:
     """The likelihood of each candidate by a forward pass over everything before it and itself."""
+    scoring = judge.scoring
+    assert isinstance(scoring, LikelihoodScoring)
     for question in judge.questions(*rows[:3]):
-        prompt, lines = judge.likelihood_tokens(question)
+        prompt, lines = scoring.tokens(question)
         for line in lines:
-            ids = torch.tensor([[*judge.example_tokens, *prompt, *line]], device=model.device)
+            ids = torch.tensor([[*scoring.example_tokens, *prompt, *line]], device=model.device)
             logits = model.model(ids, use_cache=False, logits_to_keep=len(line) + 1).logits
             logits[0, :-1].float().log_softmax(-1).gather(-1, ids[0, -len(line) :, None]).sum()
 
 
-def _with_sdpa(model: LanguageModel, judge: TransformersJudge, rows: Questions) -> None:
+def _with_sdpa(model: LanguageModel, judge: LanguageModelJudge, rows: Questions) -> None:
     ours = model.model.config._attn_implementation
     model.model.set_attn_implementation("sdpa")
     judge.scores(*rows[:3])

@@ -9,12 +9,13 @@ import pandas as pd
 
 from recsim_envs.data.account import Account
 from recsim_envs.data.columns import Table, all_texts, numbers, texts
-from recsim_envs.data.dataset import DataError, Dataset, Scenario, require_columns
+from recsim_envs.data.dataset import Dataset, Scenario, require_columns
 from recsim_envs.data.order import check_order
 from recsim_envs.data.reading import SHORTEST, Reading, refuse_unused
 from recsim_envs.data.scale import LOW_TO_HIGH, mark_splits, on_our_scale, who_liked
 from recsim_envs.data.thin import first_users, in_core, sessions
 from recsim_envs.data.times import seconds, time_column
+from recsim_envs.errors import DataError
 
 COLUMNS = ("item_id", "user_id", "sequence_id", "rating", "position", "split")
 

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from recsim_envs.arrays import Float32Array
-from recsim_envs.data.dataset import DataError, require_columns
+from recsim_envs.data.dataset import require_columns
 from recsim_envs.data.scale import LOW_TO_HIGH
+from recsim_envs.errors import DataError
 
 LARGEST = 1e30
 """Beyond it, 32 bits end."""

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from recsim_envs.arrays import BoolArray, IntArray
-from recsim_envs.data.dataset import DataError
+from recsim_envs.errors import DataError
 
 Frame: TypeAlias = Any
 """A pandas frame, a dict of columns, or a polars frame."""

@@ -16,8 +16,8 @@ import pandas as pd
 
 from recsim_envs.data.account import Account
 from recsim_envs.data.columns import Table
-from recsim_envs.data.dataset import DataError
 from recsim_envs.data.packed import open_text
+from recsim_envs.errors import DataError
 
 
 def read_csv(

@@ -29,8 +29,7 @@ from recsim_envs.data.stored import (
     read_texts,
     write_about,
 )
-from recsim_envs.errors import DamagedFileError
-from recsim_envs.errors import DataError as DataError  # where most of its readers look for it
+from recsim_envs.errors import DamagedFileError, DataError
 from recsim_envs.files import write_whole
 
 Scenario = Literal["music", "products", "clothes"]

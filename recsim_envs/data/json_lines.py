@@ -13,8 +13,8 @@ import pandas as pd
 
 from recsim_envs.data.account import Account
 from recsim_envs.data.columns import Table
-from recsim_envs.data.dataset import DataError
 from recsim_envs.data.packed import open_text
+from recsim_envs.errors import DataError
 
 
 def json_lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:

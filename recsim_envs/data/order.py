@@ -9,8 +9,8 @@ import pandas as pd
 
 from recsim_envs.arrays import IntArray
 from recsim_envs.data.account import Account
-from recsim_envs.data.dataset import DataError
 from recsim_envs.data.times import TIME_COLUMNS
+from recsim_envs.errors import DataError
 
 ENOUGH = 20
 """Neighbours: so many stand in the order of the ids by chance once in a million."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from recsim_envs.data.columns import Table
-from recsim_envs.data.dataset import DataError
 from recsim_envs.data.times import time_column
+from recsim_envs.errors import DataError
 
 
 class Reading(NamedTuple):

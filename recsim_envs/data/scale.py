@@ -10,7 +10,8 @@ import pandas as pd
 from recsim_envs.arrays import BoolArray
 from recsim_envs.data.account import Account
 from recsim_envs.data.columns import Table, texts
-from recsim_envs.data.dataset import HELD_OUT, DataError
+from recsim_envs.data.dataset import HELD_OUT
+from recsim_envs.errors import DataError
 
 LOW_TO_HIGH = (1.0, 5.0)
 """The scale of recsim/Coat-v0; other scales are stretched or shrunk onto it."""

@@ -18,8 +18,9 @@ from pathlib import Path
 
 import platformdirs
 
-from recsim_envs.data.dataset import DataError, Dataset
+from recsim_envs.data.dataset import Dataset
 from recsim_envs.data.stored import ASIDE, CARD, OLD, present
+from recsim_envs.errors import DataError
 
 REPLICAS = Path(__file__).parents[1] / "replicas"
 LONGEST_NAME = 100

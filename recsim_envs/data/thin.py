@@ -8,7 +8,7 @@ import pandas as pd
 from recsim_envs.arrays import BoolArray, IntArray
 from recsim_envs.data.account import Account
 from recsim_envs.data.columns import Table
-from recsim_envs.data.dataset import DataError
+from recsim_envs.errors import DataError
 
 HOUR = 3600
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from recsim_envs.data.columns import Table
-from recsim_envs.data.dataset import DataError
+from recsim_envs.errors import DataError
 
 TIME_COLUMNS = (
     "time",

@@ -12,10 +12,11 @@ import numpy as np
 from safetensors.numpy import save
 
 from recsim_envs.arrays import Float32Array, IntArray
-from recsim_envs.data.dataset import DataError, Dataset
+from recsim_envs.data.dataset import Dataset
 from recsim_envs.data.replace import replacing
 from recsim_envs.data.stored import CARD
 from recsim_envs.data.text import text_features, text_notes
+from recsim_envs.errors import DataError
 from recsim_envs.files import write_whole
 from recsim_envs.rewards.baselines import baseline_figures
 from recsim_envs.rewards.deepfm import fit_deepfm

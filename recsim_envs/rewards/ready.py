@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from recsim_envs.arrays import IntArray
-from recsim_envs.data.dataset import DataError, Dataset
+from recsim_envs.data.dataset import Dataset
+from recsim_envs.errors import DataError
 
 CANDIDATES = 10
 """Of a judge's slate (the paper: k = 10)."""

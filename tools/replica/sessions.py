@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsim_envs.arrays import FloatArray, IntArray
-from recsim_envs.data.dataset import DataError
+from recsim_envs.errors import DataError
 
 Draw = Callable[[np.random.Generator, IntArray], IntArray]
 """Maps anchors (n,) to items (n,) that resemble them."""

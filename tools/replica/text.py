@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from recsim_envs.arrays import IntArray
-from recsim_envs.data.dataset import DataError
+from recsim_envs.errors import DataError
 
 Pool = dict[str, list[str]]
 MAX_ROUNDS = 1000

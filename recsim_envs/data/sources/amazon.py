@@ -16,10 +16,10 @@ import pandas as pd
 
 from recsim_envs.data.account import Account
 from recsim_envs.data.columns import Table
-from recsim_envs.data.dataset import DataError
 from recsim_envs.data.json_lines import json_lines
 from recsim_envs.data.reading import Reading
 from recsim_envs.data.sources.source import Source
+from recsim_envs.errors import DataError
 
 SCRIPT = re.compile(r"<(script|style)\b.*?(</\1\s*>|$)", re.DOTALL | re.IGNORECASE)
 TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<[a-zA-Z]+\s[^<>]*=[^<>]*$")

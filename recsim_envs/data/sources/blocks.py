@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 
 from recsim_envs.data.columns import Table
-from recsim_envs.data.dataset import DataError
 from recsim_envs.data.packed import open_bytes
+from recsim_envs.errors import DataError
 
 BLOCK = 32 * 2**20
 """Bytes of a block; a reader's memory is some ten times this."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import urllib3
 from tqdm import tqdm
 
-from recsim_envs.data.dataset import DataError
+from recsim_envs.errors import DataError
 
 RECORD = "downloads.recsim"
 """Beside the files, as JSON: where they came from, and their SHA-256. No name of a table's file."""

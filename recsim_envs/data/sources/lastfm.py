@@ -12,10 +12,10 @@ import pandas as pd
 
 from recsim_envs.data.account import Account
 from recsim_envs.data.columns import Table
-from recsim_envs.data.dataset import DataError
 from recsim_envs.data.sources.blocks import blocks, frame_of
 from recsim_envs.data.sources.lfm1b import SESSIONS, note_broken, with_first_users
 from recsim_envs.data.sources.source import Source
+from recsim_envs.errors import DataError
 
 COLUMNS = ("user_id", "timestamp", "artist_id", "artist", "track_id", "title")
 

@@ -21,10 +21,10 @@ from tqdm import tqdm
 from recsim_envs.arrays import BoolArray
 from recsim_envs.data.account import Account
 from recsim_envs.data.columns import Table
-from recsim_envs.data.dataset import DataError
 from recsim_envs.data.reading import Reading
 from recsim_envs.data.sources.blocks import BLOCK, blocks, frame_of
 from recsim_envs.data.sources.source import Source
+from recsim_envs.errors import DataError
 from recsim_envs.files import write_whole
 
 EVENTS = {

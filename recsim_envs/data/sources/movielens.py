@@ -13,11 +13,12 @@ import pandas as pd
 from recsim_envs.data.account import Account
 from recsim_envs.data.columns import Table
 from recsim_envs.data.csv_table import read_csv
-from recsim_envs.data.dataset import DataError, require_columns
+from recsim_envs.data.dataset import require_columns
 from recsim_envs.data.packed import open_bytes
 from recsim_envs.data.reading import Reading
 from recsim_envs.data.sources.blocks import read_fields
 from recsim_envs.data.sources.source import Source
+from recsim_envs.errors import DataError
 
 TEXT = ("title", "genres")
 EVENTS = {"user_id": "int64", "item_id": "int64", "rating": "float64", "timestamp": "int64"}

@@ -8,9 +8,9 @@ from recsim_envs.data.account import Account
 from recsim_envs.data.coat import word_coat
 from recsim_envs.data.columns import Table, to_table
 from recsim_envs.data.csv_table import read_csv
-from recsim_envs.data.dataset import DataError
 from recsim_envs.data.json_lines import read_json_lines
 from recsim_envs.data.sources.source import Source
+from recsim_envs.errors import DataError
 
 
 def read_own(files: dict[str, Path], account: Account) -> Source:

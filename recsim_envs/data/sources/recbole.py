@@ -12,8 +12,8 @@ from pathlib import Path
 from recsim_envs.data.account import Account
 from recsim_envs.data.columns import Table
 from recsim_envs.data.csv_table import read_csv
-from recsim_envs.data.dataset import DataError
 from recsim_envs.data.sources.source import Source
+from recsim_envs.errors import DataError
 
 TYPES = ("token", "token_seq", "float", "float_seq")
 

@@ -11,7 +11,7 @@ from recsim_envs.data.account import Account
 from recsim_envs.data.build import build
 from recsim_envs.data.coat import read_coat
 from recsim_envs.data.columns import to_table
-from recsim_envs.data.dataset import DataError, Dataset, Scenario
+from recsim_envs.data.dataset import Dataset, Scenario
 from recsim_envs.data.reading import PLAIN, Reading
 from recsim_envs.data.sources.amazon import OF_2018, OF_2023, read_amazon
 from recsim_envs.data.sources.download import origin_notes
@@ -23,6 +23,7 @@ from recsim_envs.data.sources.own import read_own
 from recsim_envs.data.sources.recbole import read_recbole
 from recsim_envs.data.sources.source import Source
 from recsim_envs.data.store import import_cache
+from recsim_envs.errors import DataError
 
 SHOWN = 12
 """File names in an error."""
