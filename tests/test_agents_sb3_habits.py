@@ -77,13 +77,14 @@ class Identity(gym.Env[Any, Any]):
         return self.observe(), reward, False, self.steps == 10, {}
 
 
-N_IDENTITY = dict(IALP=1600, AIALP_ft=1600, AIALP_ap=1600, PG=3000, DQN=800, A2C=3000)
+N_IDENTITY = dict(IALP=1600, AIALP_ft=1600, AIALP_ap=1600, PG=3000, DQN=800, A2C=6000)
 """Enough steps for each agent."""
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_identity_problem(name: str) -> None:
-    kwargs = dict(learning_rate=1e-2, gamma=0.0, seed=0)
+    # A2C, with larger steps, falls into one item in one of four seeds, or of four CPUs.
+    kwargs = dict(learning_rate=3e-3 if name == "A2C" else 1e-2, gamma=0.0, seed=0)
     if name not in ("PG", "A2C"):
         kwargs |= dict(batch_size=64, train_freq=1, gradient_steps=2)
     if name == "DQN":

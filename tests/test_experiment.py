@@ -233,6 +233,6 @@ def test_keys_are_in_no_file(place, monkeypatch) -> None:
 
 
 def test_a_url_with_a_password_is_refused_and_not_repeated() -> None:
-    with pytest.raises(ValueError, match="user or password") as refusal:
+    with pytest.raises(ValueError, match="a user, a password") as refusal:
         Judging("https://me:hunter2@judge.example/v1#model")
     assert "hunter2" not in str(refusal.value)
