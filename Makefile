@@ -20,7 +20,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 # The main job on the Industry replica, with the small language model: below 10 minutes on 2 cores.
 demo: install
 	$(BIN)/python -m benchmarks.paper --envs Industry --histories shown --tables 3 4 5 \
-		--seeds 1 --verdicts 320 --online-steps 4000
+		--seeds 1 --verdicts 128 --online-steps 2000
 
 test: install
 	$(BIN)/python -m pytest
