@@ -97,14 +97,9 @@ def prepare_command(
     # The models are small: a second thread costs more in waiting than it computes.
     torch.set_num_threads(1)
     truth = None if ratings is None else read_matrix(ratings)
-    card = prepare(
-        dataset,
-        data_home() / name,
-        truth=truth,
-        seed=seed,
-        embedding_dim=embedding_dim or 64,
-        max_epochs=100 if max_epochs is None else max_epochs,
-    )
+    sizes = {"embedding_dim": embedding_dim, "max_epochs": max_epochs}
+    own = {argument: size for argument, size in sizes.items() if size is not None}
+    card = prepare(dataset, data_home() / name, truth=truth, seed=seed, **own)
     shutil.rmtree(import_cache(name), ignore_errors=True)
     print_card(card)
     print(f"written to {data_home() / name}")

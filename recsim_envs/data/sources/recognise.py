@@ -97,6 +97,8 @@ def import_found(
 ) -> Dataset:
     """Reads what was recognised.
 
+    The progress of a long import lies in :func:`recsim_envs.data.store.import_cache` of the name.
+
     Args:
         found: of :func:`recognise`.
         name: how results call this data.
@@ -104,8 +106,6 @@ def import_found(
         scenario: what the items are; None is the format's own.
         split_seed: of the shuffle that holds sequences out.
         reading: how the interactions are read; where it says nothing, as the format's publisher.
-
-    The progress of a long import lies in :func:`recsim_envs.data.store.import_cache` of the name.
 
     Raises:
         DataError: naming file and line, or an argument that would be ignored.
