@@ -23,7 +23,7 @@ demo: install
 		--seeds 1 --verdicts 128 --online-steps 2000
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 # 10,000 damaged and odd files in place of the 300 of `make test`; a quarter of an hour.
 fuzz: install

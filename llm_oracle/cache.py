@@ -218,7 +218,7 @@ def _open(file: Path) -> sqlite3.Connection:
             strange = "SELECT name FROM sqlite_master WHERE type NOT IN ('table', 'index')"
             if row := database.execute(strange).fetchone():
                 raise sqlite3.DatabaseError(f"it holds {row[0]!r}, a view or a trigger")
-            database.execute("PRAGMA journal_mode = WAL")
+            _use_wal(database)
             # Enough in WAL mode for a killed process; a power cut may lose the last verdicts only.
             database.execute("PRAGMA synchronous = NORMAL")
             database.executescript(SCHEMA)
@@ -227,6 +227,19 @@ def _open(file: Path) -> sqlite3.Connection:
             database.close()
             raise
     return database
+
+
+def _use_wal(database: sqlite3.Connection) -> None:
+    """Takes the file to WAL mode, for which SQLite does not wait while another process does so."""
+    give_up = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                raise
+            time.sleep(0.01)
 
 
 def _upgrade(database: sqlite3.Connection) -> None:

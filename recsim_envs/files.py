@@ -68,19 +68,22 @@ def read_whole(file: Path, most: int | None = None) -> bytes:
         DamagedFileError: if there is none, it is a folder or a device, a link out of its folder, or
             larger.
     """
-    if not file.is_file():
-        what = "is no file" if file.exists() else "is missing"
-        raise DamagedFileError(f"{file} {what}: write it again with what wrote its folder")
-    if file.resolve().parent != file.parent.resolve():
-        raise DamagedFileError(
-            f"{file} is a link to {file.resolve()}: copy the file into the folder"
-        )
-    size = file.stat().st_size
-    if most is not None and size > most:
-        raise DamagedFileError(
-            f"{file} has {size} bytes, more than {most}: it is no file of recsim"
-        )
-    return file.read_bytes()
+    try:
+        if not file.is_file():
+            what = "is no file" if file.exists() else "is missing"
+            raise DamagedFileError(f"{file} {what}: write it again with what wrote its folder")
+        if file.resolve().parent != file.parent.resolve():
+            raise DamagedFileError(
+                f"{file} is a link to {file.resolve()}: copy the file into the folder"
+            )
+        size = file.stat().st_size
+        if most is not None and size > most:
+            raise DamagedFileError(
+                f"{file} has {size} bytes, more than {most}: it is no file of recsim"
+            )
+        return file.read_bytes()
+    except FileNotFoundError as error:
+        raise DamagedFileError(f"{file} was removed while it was read: read it again") from error
 
 
 def parse_json(content: bytes, where: object, *, finite: bool = True) -> dict[str, Any]:

@@ -23,7 +23,8 @@ from recsim_envs.data.replace import replacing
 from recsim_envs.data.store import REPLICAS, data_folder, data_home, prepared_names
 from recsim_envs.data.stored import ABOUT, aside, read_card, read_stored, write_about
 from recsim_envs.data.tables import from_frame
-from recsim_envs.errors import DataError
+from recsim_envs.errors import DamagedFileError, DataError
+from recsim_envs.files import read_whole
 from recsim_envs.rewards.prepare import prepare
 from recsim_envs.rewards.reward_model import SequenceRewardModel
 from recsim_envs.users.sessions import load_session_simulator
@@ -190,6 +191,19 @@ def test_a_reader_gets_one_version_while_data_is_replaced(home, tmp_path):
         stop.set()
         writer.join()
     assert seen == {0, 1}
+
+
+def test_a_file_that_goes_away_while_it_is_read_is_named(tmp_path, monkeypatch):
+    file = tmp_path / "items.csv.gz"
+    file.write_bytes(b"x")
+
+    def too_late(self):
+        self.unlink()
+        raise FileNotFoundError(self)
+
+    monkeypatch.setattr(Path, "read_bytes", too_late)
+    with pytest.raises(DamagedFileError, match="items.csv.gz was removed while it was read"):
+        read_whole(file)
 
 
 def test_between_the_two_renames_the_old_data_is_found(home, monkeypatch):

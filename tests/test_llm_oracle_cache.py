@@ -7,7 +7,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -93,6 +95,18 @@ def test_several_processes_share_a_file(tmp_path):
         writer.join()
         assert writer.exitcode == 0
     assert cache_stats(file)[0]["verdicts"] == 100 + 2 * 100
+
+
+def test_threads_that_make_a_file_at_once_wait_for_each_other(tmp_path):
+    together = threading.Barrier(4)
+
+    def open_new(file):
+        together.wait()
+        VerdictCache(file, JUDGE)
+
+    with ThreadPoolExecutor(4) as pool:
+        for i in range(40):
+            list(pool.map(open_new, [tmp_path / f"{i}.sqlite"] * 4))
 
 
 WRITER = """

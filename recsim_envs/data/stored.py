@@ -121,8 +121,10 @@ def read_stored(folder: Path, *more: str) -> Stored:
         try:
             return _read_once(at, more)
         except DataError:
-            # The same twice is no replacement.
             now = (at, _bytes_of(at / ABOUT))
+            if at != folder and now[1] is None:
+                continue  # what lay aside is gone, so the new one is in its place
+            # The same twice is no replacement.
             if now == before:
                 raise
             before = now
