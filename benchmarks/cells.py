@@ -8,8 +8,8 @@ from typing import Any, Literal
 import tyro
 
 from benchmarks.agents import FROM_A_POLICY, FROM_SCRATCH, AgentStart, searched
-from llm_oracle.adapters import Quantization
-from llm_oracle.connection import check_address
+from llm_oracle.language_model.adapters import Quantization
+from llm_oracle.language_model.connection import check_address
 
 Start = Literal["judge", "text", "random"]
 """What an agent starts from: what a judge taught iALP, the item texts, or nothing."""
@@ -46,7 +46,8 @@ class Judging:
 
     Attributes:
         judge: "smollm2" (the embedded language model), "tfidf", "popularity", or another that
-            `llm_oracle.build.build_judge` knows: a model with "@ADAPTER", or a server's URL#MODEL.
+            `llm_oracle.judges.build.build_judge` knows: a model with "@ADAPTER", or a server's
+            URL#MODEL.
         quantization: "nf4" keeps the weights of a model in this process in 4 bits.
         k: candidates a verdict (the paper: 10).
     """

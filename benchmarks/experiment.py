@@ -27,8 +27,8 @@ from benchmarks.cells import IALP, LLM_ONLINE, REFERENCES, Cell, ialp_of, pretra
 from benchmarks.curve import SAMPLED, TestCurve, sample_sessions, summary
 from benchmarks.records import Place, Record, is_old, read_record, write_record
 from llm_oracle import LLMOracleVectorEnv
-from llm_oracle.build import build_judge
 from llm_oracle.judge import Judge
+from llm_oracle.judges.build import build_judge
 from recsim_envs.envs import RecommenderVectorEnv
 from recsim_envs.report.lists import TRAINING_USERS, fixed_lists
 from recsim_envs.report.play import make_users, play, rounds_of

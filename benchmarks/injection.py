@@ -26,13 +26,13 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from llm_oracle.adapters import Scoring
 from llm_oracle.calibration import Calibration
-from llm_oracle.evaluate import Questions, ask, next_item_questions
-from llm_oracle.item_texts import item_texts, shown
-from llm_oracle.language_judge import LanguageModelJudge
-from llm_oracle.models import LanguageModel
-from llm_oracle.prompts import LABELS, sanitize
+from llm_oracle.judges.language import LanguageModelJudge
+from llm_oracle.language_model.adapters import Scoring
+from llm_oracle.language_model.local import LanguageModel
+from llm_oracle.study.evaluate import Questions, ask, next_item_questions
+from llm_oracle.texts.item_texts import item_texts, shown
+from llm_oracle.texts.prompts import LABELS, sanitize
 from recsim_envs.arrays import IntArray
 from recsim_envs.data.dataset import Dataset
 from recsim_envs.data.store import load_data

@@ -30,11 +30,12 @@ from tqdm.auto import tqdm
 from benchmarks.choice_model import cross_fitted, mean_by_sequence
 from benchmarks.records import data_label, description_of, made_with
 from benchmarks.tables import Table, write_tables
-from llm_oracle.adapters import Quantization
-from llm_oracle.build import build_judge
-from llm_oracle.evaluate import BATCH, Questions
-from llm_oracle.judge import JudgeError, TfidfJudge
-from llm_oracle.language_judge import LanguageModelJudge
+from llm_oracle.judge import JudgeError
+from llm_oracle.judges.build import build_judge
+from llm_oracle.judges.language import LanguageModelJudge
+from llm_oracle.judges.simple import TfidfJudge
+from llm_oracle.language_model.adapters import Quantization
+from llm_oracle.study.evaluate import BATCH, Questions
 from recsim_envs.arrays import FloatArray, IntArray
 from recsim_envs.data.dataset import Dataset
 from recsim_envs.data.store import load_data
@@ -55,7 +56,7 @@ class Settings:
 
     Attributes:
         data: a prepared name, or replica/lfm, replica/industry, replica/coat.
-        judge: a language model, as `llm_oracle.build.build_judge` names it: "smollm2",
+        judge: a language model, as `llm_oracle.judges.build.build_judge` names it: "smollm2",
             "smollm2@bare", a folder or a hub name, or a server's URL#MODEL.
         quantization: "nf4" keeps the weights of a model in this process in 4 bits.
         questions: from held-out sequences, for each way to draw the other candidates.
@@ -182,7 +183,7 @@ def gain_table(dataset: Dataset, judge: LanguageModelJudge, settings: Settings) 
 def draw_questions(
     dataset: Dataset, weights: FloatArray, n: int, k: int, seed: int
 ) -> tuple[Questions, IntArray]:
-    """Draws questions as :func:`llm_oracle.evaluate.next_item_questions` does, with two additions.
+    """Draws as :func:`llm_oracle.study.evaluate.next_item_questions` does, with two additions.
 
     That function draws the other candidates uniformly, and does not say which sequence a question
     comes from, as the folds and the intervals need it. The same seed draws the same histories and
@@ -244,9 +245,10 @@ def features_of(dataset: Dataset, judge: LanguageModelJudge, questions: Question
 def text_likeness(dataset: Dataset, questions: Questions) -> FloatArray:
     """Likeness of each candidate's text to the newest choice and to all of them, (B, k, 2).
 
-    Cosines of :class:`llm_oracle.judge.TfidfJudge`'s vectors. Its own likeness is the second of
-    them times the length of the summed vector, which grows with the history: one weight would mean
-    another thing for each user. These two predict held-out choices of Amazon Industrial and LFM-1M
+    Cosines of :class:`llm_oracle.judges.simple.TfidfJudge`'s vectors. Its own likeness is the
+    second of them times the length of the summed vector, which grows with the history: one weight
+    would mean another thing for each user. These two predict held-out choices of Amazon Industrial
+    and LFM-1M
     better than either alone and than the judge's own likeness.
     """
     tfidf = TfidfJudge(dataset)

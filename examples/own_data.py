@@ -20,7 +20,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 import recsim_envs  # noqa: F401  registers the environments
 from ialp_agents import IALP
 from llm_oracle import LLMOracleVectorEnv
-from llm_oracle.judge import TfidfJudge
+from llm_oracle.judges.simple import TfidfJudge
 from recsim_envs.data.store import data_home
 from recsim_envs.data.tables import import_tables
 from recsim_envs.data.text import text_features

@@ -14,10 +14,10 @@ from typing import Annotated, Any
 
 import tyro
 
-from llm_oracle.adapters import Quantization, TuneSettings
 from llm_oracle.cache import cache_stats, prune_verdicts, read_verdicts
-from llm_oracle.evidence import LEAST_MASS
 from llm_oracle.judge import JudgeError
+from llm_oracle.language_model.adapters import Quantization, TuneSettings
+from llm_oracle.language_model.evidence import LEAST_MASS
 from recsim_envs.cli import (
     download_command,
     env_report_command,
@@ -55,7 +55,7 @@ def tune_judge_command(
         settings: how it is tuned.
         device: where the model runs; default CUDA where there is one, else the CPU.
     """
-    from llm_oracle.tune import tune_judge
+    from llm_oracle.study.tune import tune_judge
 
     card = tune_judge([load_data(name) for name in data], output, settings, device)
     for name, rows in card.figures.items():
@@ -104,8 +104,8 @@ def judge_report_command(
             that is deleted afterwards.
         output: folder for the JSON record and the plot.
     """
-    from llm_oracle.build import build_judge
-    from llm_oracle.report import compare_judges, plot_report, print_report
+    from llm_oracle.judges.build import build_judge
+    from llm_oracle.study.report import compare_judges, plot_report, print_report
 
     dataset = load_data(data)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:

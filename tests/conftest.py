@@ -99,8 +99,8 @@ def local_judge(
     dataset, model="smollm2", *, device=None, dtype=None, adapter="shipped", quantization=None, **of
 ):
     """A judge on a model in this process; random weights give labels hardly any probability."""
-    from llm_oracle.language_judge import LanguageModelJudge
-    from llm_oracle.models import LanguageModel
+    from llm_oracle.judges.language import LanguageModelJudge
+    from llm_oracle.language_model.local import LanguageModel
 
     if not isinstance(model, LanguageModel):
         model = LanguageModel(
@@ -112,8 +112,8 @@ def local_judge(
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many questions each call put to a model in this process, in order."""
-    from llm_oracle.label_scoring import LabelScoring
-    from llm_oracle.likelihood_scoring import LikelihoodScoring
+    from llm_oracle.scoring.label import LabelScoring
+    from llm_oracle.scoring.likelihood import LikelihoodScoring
 
     sizes: list[int] = []
 

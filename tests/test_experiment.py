@@ -191,7 +191,7 @@ def test_a_second_pretraining_asks_the_language_model_nothing(
     tmp_path, tiny_llama, asked, monkeypatch
 ) -> None:
     # Random weights give labels hardly any probability.
-    monkeypatch.setattr("llm_oracle.models.check_answer", lambda *answer: None)
+    monkeypatch.setattr("llm_oracle.language_model.local.check_answer", lambda *answer: None)
     settings = replace(SMALL, judging=Judging(str(tiny_llama), k=4))
     cell = cell_of(settings, ialp_of(COAT), 0)
     points = []

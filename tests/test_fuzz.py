@@ -31,9 +31,9 @@ import recsim_envs  # noqa: F401  (registers the ids)
 from ialp_agents import IALP
 from ialp_agents.saving.checkpoint import resume
 from ialp_agents.saving.checkpoint import save as save_checkpoint
-from llm_oracle.adapters import AdapterCard, check_adapter
 from llm_oracle.cache import VerdictCache, cache_stats, prune_verdicts, read_verdicts
-from llm_oracle.language_judge import Calibration
+from llm_oracle.judges.language import Calibration
+from llm_oracle.language_model.adapters import AdapterCard, check_adapter
 from recsim_envs.data.dataset import Dataset
 from recsim_envs.data.reading import Reading
 from recsim_envs.data.stored import ABOUT, read_card

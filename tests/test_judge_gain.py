@@ -10,7 +10,7 @@ from scipy.special import log_softmax
 from benchmarks import judge_gain
 from benchmarks.choice_model import cross_fitted, fit_logit, mean_by_sequence
 from benchmarks.judge_gain import HISTORY, Settings, draw_questions, main, text_likeness
-from llm_oracle.evaluate import LIKED, Questions
+from llm_oracle.study.evaluate import LIKED, Questions
 from recsim_envs.data.reading import Reading
 from recsim_envs.data.store import load_data
 from recsim_envs.data.tables import from_frame
@@ -177,7 +177,7 @@ def test_likeness_is_a_cosine_to_the_newest_and_to_all():
 def test_the_command_writes_its_table_and_asks_once(data, tiny_llama, tmp_path, asked, monkeypatch):
     monkeypatch.setattr(judge_gain, "BATCH", 8)
     # Random weights give labels hardly any probability.
-    monkeypatch.setattr("llm_oracle.models.check_answer", lambda *answer: None)
+    monkeypatch.setattr("llm_oracle.language_model.local.check_answer", lambda *answer: None)
     settings = Settings(data, str(tiny_llama), questions=24, k=4, folds=4, seed=1)
     cache = tmp_path / "verdicts.sqlite"
     main(settings, cache, tmp_path / "first")

@@ -24,7 +24,7 @@ from llm_oracle.cache import (
 )
 from llm_oracle.calibration import Calibration
 from llm_oracle.judge import JudgeError
-from llm_oracle.scoring import SharedPrefix
+from llm_oracle.language_model.passes import SharedPrefix
 from recsim_envs.data.reading import Reading
 from recsim_envs.data.tables import from_frame
 

@@ -7,7 +7,7 @@ import pytest
 from conftest import local_judge
 
 from benchmarks.injection import ATTACKS
-from llm_oracle.item_texts import item_texts, without_label_orders, without_long_runs
+from llm_oracle.texts.item_texts import item_texts, without_label_orders, without_long_runs
 from recsim_envs.data.reading import Reading
 from recsim_envs.data.tables import from_frame
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from llm_oracle import NONE, PopularityJudge, TfidfJudge, next_item_accuracy
-from llm_oracle.evaluate import next_item_questions
+from llm_oracle.study.evaluate import next_item_questions
 from recsim_envs.data.dataset import Dataset
 from recsim_envs.data.reading import Reading
 from recsim_envs.data.tables import from_frame

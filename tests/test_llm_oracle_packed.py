@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from llm_oracle.adapters import AdapterCard
-from llm_oracle.models import LanguageModel
-from llm_oracle.packed import PackedLinear
+from llm_oracle.language_model.adapters import AdapterCard
+from llm_oracle.language_model.local import LanguageModel
+from llm_oracle.language_model.packed import PackedLinear
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llm_oracle.prompts import label_order, label_prompt, list_example, list_prompt, sanitize
+from llm_oracle.texts.prompts import label_order, label_prompt, list_example, list_prompt, sanitize
 
 GOLDEN = Path(__file__).parent / "golden"
 HISTORY = {

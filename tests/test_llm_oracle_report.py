@@ -1,21 +1,23 @@
 """Judge cards with known answers, and the commands around judges."""
 
 import json
+import re
 import sys
 
 import numpy as np
 import pytest
+from scipy.special import log_softmax
 
 from llm_oracle import PopularityJudge, cli
-from llm_oracle.build import build_judge
 from llm_oracle.cache import cache_stats
 from llm_oracle.calibration import Calibration
-from llm_oracle.evaluate import next_item_questions
-from llm_oracle.language_judge import LanguageModelJudge
-from llm_oracle.models import LanguageModel
-from llm_oracle.questions import Question
-from llm_oracle.report import compare_judges, print_report
-from llm_oracle.server import Server
+from llm_oracle.judges.build import build_judge
+from llm_oracle.judges.language import LanguageModelJudge
+from llm_oracle.language_model.evidence import LabelAnswer
+from llm_oracle.language_model.local import LanguageModel
+from llm_oracle.language_model.server import Server
+from llm_oracle.study.evaluate import next_item_questions
+from llm_oracle.study.report import compare_judges, print_report
 from recsim_envs.data.reading import Reading
 from recsim_envs.data.tables import from_frame
 from recsim_envs.errors import DataError
@@ -36,10 +38,9 @@ class FirstJudge:
 
 
 class Knowing:
-    """A model, and its way to score, that likes the ring's next item by ``nats``."""
+    """A model that likes the ring's next item by ``nats``."""
 
     card, item_length, user_length, prompt_length = None, 100, 100, 10_000
-    name, example, default_calibration, masses = "likelihood", "", Calibration(), (0.0, 0)
 
     def __init__(self, nats):
         self.label, self.nats = f"knowing {nats}", nats
@@ -54,20 +55,21 @@ class Knowing:
         return ""
 
     def scoring_name(self, asked):
-        return self.name
+        return "label"
 
-    def scoring(self, name, words, max_history, least_mass, cache):
-        self.words = words
-        return self
+    def beginning(self, prompts):
+        return None
 
-    def question(self, past, slate, user):
-        return Question(str(past[-1]), (), slate, np.arange(len(slate)))
+    def label_answers(self, prompts, labels, least_mass, beginning):
+        for number, prompt in enumerate(prompts):
+            *_, last, options = np.split(items_in(prompt), [-len(labels), 1 - len(labels)])
+            following = 5 * (last[-1] // 5) + (last[-1] + 1) % 5
+            utilities = np.append(self.nats * (options == following), 0.0)  # none of them: 0
+            yield number, LabelAnswer(log_softmax(utilities).astype(np.float32), 1.0)
 
-    def scores(self, questions):
-        for number, question in enumerate(questions):
-            last = int(question.prompt)
-            following = 5 * (last // 5) + (last + 1) % 5
-            yield number, self.nats * (question.items == following).astype(np.float32)
+
+def items_in(prompt):
+    return np.array([int(item) for item in re.findall(r"item (\d+) of ring", prompt)])
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,11 @@ from conftest import local_judge
 
 from llm_oracle.cache import cache_stats
 from llm_oracle.calibration import Calibration
-from llm_oracle.connection import ServerError
 from llm_oracle.judge import JudgeError
-from llm_oracle.language_judge import LanguageModelJudge
-from llm_oracle.prompts import LABELS, label_order
-from llm_oracle.server import Server as Model
+from llm_oracle.judges.language import LanguageModelJudge
+from llm_oracle.language_model.connection import ServerError
+from llm_oracle.language_model.server import Server as Model
+from llm_oracle.texts.prompts import LABELS, label_order
 from recsim_envs.data.reading import Reading
 from recsim_envs.data.tables import from_frame
 
@@ -343,7 +343,7 @@ def test_a_real_server_agrees_with_the_model_in_this_process(dataset):
     """llama.cpp serves the same weights as transformers loads."""
     xllamacpp = pytest.importorskip("xllamacpp")
 
-    from llm_oracle import smollm2
+    from llm_oracle.language_model import smollm2
 
     parameters = xllamacpp.CommonParams()
     try:

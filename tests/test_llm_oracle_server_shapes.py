@@ -15,14 +15,15 @@ import numpy as np
 import pytest
 from test_llm_oracle_server import dataset, judge_on, make_requests  # noqa: F401 (a fixture)
 
-from llm_oracle import cli, connection
-from llm_oracle.build import build_judge
+from llm_oracle import cli
 from llm_oracle.cache import cache_stats
-from llm_oracle.connection import Connection, ServerError
-from llm_oracle.evidence import label_of, read_labels
 from llm_oracle.judge import JudgeError
-from llm_oracle.label_scoring import above_none
-from llm_oracle.server import Server
+from llm_oracle.judges.build import build_judge
+from llm_oracle.language_model import connection
+from llm_oracle.language_model.connection import Connection, ServerError
+from llm_oracle.language_model.evidence import label_of, read_labels
+from llm_oracle.language_model.server import Server
+from llm_oracle.scoring.label import above_none
 from recsim_envs.errors import DataError
 
 KEY = "sk-0123456789abcdef"

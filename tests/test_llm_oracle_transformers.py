@@ -10,11 +10,12 @@ import torch
 from conftest import local_judge, save_tiny
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from llm_oracle import NONE, adapters, attention, models, smollm2
+from llm_oracle import NONE
 from llm_oracle.calibration import Calibration
 from llm_oracle.judge import JudgeError
-from llm_oracle.models import LanguageModel, folder_hash
-from llm_oracle.scoring import SharedPrefix, next_token_log_probs
+from llm_oracle.language_model import adapters, attention, local, smollm2
+from llm_oracle.language_model.local import LanguageModel, folder_hash
+from llm_oracle.language_model.passes import SharedPrefix, next_token_log_probs
 from recsim_envs.data.reading import Reading
 from recsim_envs.data.tables import from_frame
 
@@ -79,13 +80,13 @@ def test_next_token_log_probs_are_those_of_plain_forward_passes(dataset, tiny_ll
     prompts = [rng.integers(0, 300, length).tolist() for length in (7, 3, 12, 7, 1)]
     plain = [[plain_log_likelihood(model, p, [token]) for token in (5, 9)] for p in prompts]
     assert next_token_log_probs(model, prompts, [5, 9]) == pytest.approx(np.array(plain), abs=1e-3)
-    monkeypatch.setattr("llm_oracle.scoring.MAX_BATCH_TOKENS", {"cpu": 15})
+    monkeypatch.setattr("llm_oracle.language_model.passes.MAX_BATCH_TOKENS", {"cpu": 15})
     assert next_token_log_probs(model, prompts, [5, 9]) == pytest.approx(np.array(plain), abs=1e-3)
 
 
 @pytest.mark.parametrize("limit", [10, 1000])
 def test_what_prompts_share_changes_no_answer(tiny_llama, monkeypatch, limit):
-    monkeypatch.setattr("llm_oracle.scoring.MAX_BATCH_TOKENS", {"cpu": limit})
+    monkeypatch.setattr("llm_oracle.language_model.passes.MAX_BATCH_TOKENS", {"cpu": limit})
     model = LanguageModel(tiny_llama, dtype=torch.float32).model
     rng = np.random.default_rng(3)
     header, other = rng.integers(0, 300, 6).tolist(), rng.integers(0, 300, 9).tolist()
@@ -223,7 +224,7 @@ def test_the_shuffling_of_the_labels_is_undone(dataset, tiny_llama, monkeypatch)
         assert judge.model.tokenizer.convert_ids_to_tokens(answers) == [f"Ġ{a}" for a in "abcdef"]
         return log_probs
 
-    monkeypatch.setattr(models, "next_token_log_probs", answer)
+    monkeypatch.setattr(local, "next_token_log_probs", answer)
     assert judge.choose(histories, slates, users).tolist() == wanted.tolist()
     shown_first = [prompt.split("\na. ")[1].splitlines()[0] for prompt in asked]
     not_shuffled = [judge.texts[slate[0]] for slate in slates]
@@ -237,7 +238,7 @@ def test_the_last_label_is_none_and_the_threshold_is_its_handicap(dataset, tiny_
     def none_by_two_nats(model, prompts, answers, shared):
         return np.tile([-9.0] * (len(answers) - 2) + [-3.0, -1.0], (len(prompts), 1))
 
-    monkeypatch.setattr(models, "next_token_log_probs", none_by_two_nats)
+    monkeypatch.setattr(local, "next_token_log_probs", none_by_two_nats)
     judge = local_judge(dataset, tiny_llama, scoring="label")
     assert (judge.choose(histories, slates, users) == NONE).all()
     lenient = local_judge(dataset, tiny_llama, scoring="label", calibration=Calibration(none=-2.5))
@@ -282,7 +283,7 @@ def test_long_prompts_lose_their_oldest_items_only(dataset, tiny_llama, monkeypa
         asked.extend(judge.model.tokenizer.decode(prompt) for prompt in prompts)
         return np.zeros((len(prompts), len(answers)))
 
-    monkeypatch.setattr(models, "next_token_log_probs", remember)
+    monkeypatch.setattr(local, "next_token_log_probs", remember)
     histories, slates = np.arange(6)[None], np.arange(10, 10 + K)[None]
     judge = local_judge(dataset, tiny_llama, scoring="label")
     judge.choose(histories, slates)
@@ -358,7 +359,7 @@ SONGS = [
     "So What by Miles Davis (Jazz)",
     "Toxic by Britney Spears (Pop)",
     *[f"{title} by {artist}" for title in TITLES for artist in ARTISTS][:34],
-    # Each artist twice: nothing else would vouch for a name, see `llm_oracle.item_texts`.
+    # Each artist twice: nothing else would vouch for a name, see `llm_oracle.texts.item_texts`.
     "Aces High by Iron Maiden (Heavy metal)",
     "Raining Blood by Slayer (Thrash metal)",
     "Fade to Black by Metallica (Thrash metal)",

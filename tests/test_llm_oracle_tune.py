@@ -14,11 +14,11 @@ import torch
 from conftest import local_judge
 from safetensors.torch import load_file
 
-from llm_oracle import tune
-from llm_oracle.adapters import AdapterCard
 from llm_oracle.calibration import Calibration
-from llm_oracle.models import LanguageModel
-from llm_oracle.tune import TuneSettings, draw_questions, fit_calibration, tune_judge
+from llm_oracle.language_model.adapters import AdapterCard
+from llm_oracle.language_model.local import LanguageModel
+from llm_oracle.study import tune
+from llm_oracle.study.tune import TuneSettings, draw_questions, fit_calibration, tune_judge
 from recsim_envs.data.reading import Reading
 from recsim_envs.data.tables import from_frame
 
@@ -183,7 +183,7 @@ def test_gradients_survive_an_eval_forward_in_nf4(dataset, tiny_mistral):
 TUNE = """
 import sys, torch
 from pathlib import Path
-from llm_oracle.tune import tune_judge
+from llm_oracle.study.tune import tune_judge
 sys.path.insert(0, sys.argv[3])
 from test_llm_oracle_tune import make_dataset, settings
 torch.set_num_threads(1)

@@ -11,9 +11,10 @@ import pytest
 
 import recsim_envs  # noqa: F401  (registers the ids)
 from llm_oracle import cli
-from llm_oracle.evaluate import next_item_accuracy
-from llm_oracle.judge import NONE, PopularityJudge, TfidfJudge
+from llm_oracle.judge import NONE
+from llm_oracle.judges.simple import PopularityJudge, TfidfJudge
 from llm_oracle.oracle_env import LLMOracleEnv
+from llm_oracle.study.evaluate import next_item_accuracy
 from recsim_envs.data.reading import Reading
 from recsim_envs.data.store import data_home
 from recsim_envs.data.tables import from_frame

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 
 import recsim_envs  # noqa: F401  (registers the ids)
-from llm_oracle.adapters import TuneSettings
-from llm_oracle.build import build_judge
-from llm_oracle.evaluate import next_item_questions
-from llm_oracle.item_texts import item_texts
-from llm_oracle.tune import draw_questions
+from llm_oracle.judges.build import build_judge
+from llm_oracle.language_model.adapters import TuneSettings
+from llm_oracle.study.evaluate import next_item_questions
+from llm_oracle.study.tune import draw_questions
+from llm_oracle.texts.item_texts import item_texts
 from recsim_envs.data.dataset import Dataset
 from recsim_envs.rewards.baselines import baseline_scorers
 from recsim_envs.rewards.prepare import prepare

@@ -22,9 +22,9 @@ import recsim_envs  # noqa: F401  (registers the ids)
 from ialp_agents import IALP
 from ialp_agents.saving.checkpoint import resume
 from ialp_agents.saving.checkpoint import save as save_checkpoint
-from llm_oracle.adapters import AdapterCard, check_adapter
 from llm_oracle.cache import VerdictCache, cache_stats
-from llm_oracle.models import LanguageModel
+from llm_oracle.language_model.adapters import AdapterCard, check_adapter
+from llm_oracle.language_model.local import LanguageModel
 from recsim_envs.data.account import Account
 from recsim_envs.data.dataset import Dataset
 from recsim_envs.data.reading import PLAIN, Reading

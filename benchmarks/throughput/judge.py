@@ -30,12 +30,12 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from llm_oracle.adapters import Quantization
-from llm_oracle.evaluate import Questions, next_item_questions
-from llm_oracle.language_judge import LanguageModelJudge
-from llm_oracle.likelihood_scoring import LikelihoodScoring
-from llm_oracle.models import LanguageModel
-from llm_oracle.questions import Question
+from llm_oracle.judges.language import LanguageModelJudge
+from llm_oracle.language_model.adapters import Quantization
+from llm_oracle.language_model.local import LanguageModel
+from llm_oracle.scoring.likelihood import LikelihoodScoring
+from llm_oracle.study.evaluate import Questions, next_item_questions
+from llm_oracle.texts.questions import Question
 from recsim_envs.data.store import load_data
 from recsim_envs.provenance import git_revision, versions
 

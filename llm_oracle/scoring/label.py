@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llm_oracle.calibration import Calibration
-from llm_oracle.evidence import LabelAnswer
-from llm_oracle.prompts import LABELS, label_order, label_prompt
-from llm_oracle.questions import Question, Words
+from llm_oracle.language_model.evidence import LabelAnswer
+from llm_oracle.texts.prompts import LABELS, label_order, label_prompt
+from llm_oracle.texts.questions import Question, Words
 from recsim_envs.arrays import Float32Array, IntArray
 
 if TYPE_CHECKING:
     import torch
 
-    from llm_oracle.models import LanguageModel
-    from llm_oracle.server import Server
+    from llm_oracle.language_model.local import LanguageModel
+    from llm_oracle.language_model.server import Server
 
 
 class LabelModel(Protocol):
@@ -43,7 +43,7 @@ class LabelScoring:
     Args:
         model: reads the labels.
         words: what prompts are made of.
-        least_mass: see :func:`llm_oracle.evidence.check_answer`.
+        least_mass: see :func:`llm_oracle.language_model.evidence.check_answer`.
 
     Attributes:
         name: of this way to score.

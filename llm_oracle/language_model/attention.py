@@ -54,7 +54,7 @@ def grouped_attention(
     if s_aux is not None:
         raise NotImplementedError(
             f"{type(module).__name__} has attention sinks, which are not computed on a CPU: serve "
-            "the model and use llm_oracle.server.Server"
+            "the model and use llm_oracle.language_model.server.Server"
         )
     batch, heads, length, dim = query.shape
     groups, known = key.shape[1], key.shape[2] - length

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from transformers import BitsAndBytesConfig
 
-from llm_oracle.scoring import CausalLM
+from llm_oracle.language_model.passes import CausalLM
 
 INSTALL = "pip install 'recsim-ialp[nf4]'"
 

@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from llm_oracle.evidence import label_of
 from llm_oracle.judge import JudgeError
+from llm_oracle.language_model.evidence import label_of
 from llm_oracle.notices import say
 
 CAPS = (1, 5, 20)

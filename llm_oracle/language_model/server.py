@@ -9,15 +9,18 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, TypeVar
 
-from llm_oracle.adapters import AdapterCard
-from llm_oracle.cache import VerdictCache
-from llm_oracle.connection import Connection, ServerError, check_address, excerpt
-from llm_oracle.evidence import LabelAnswer, check_answer, label_of, read_labels, said
 from llm_oracle.judge import JudgeError
-from llm_oracle.label_scoring import AnswerScoring, LabelScoring
+from llm_oracle.language_model.adapters import AdapterCard
+from llm_oracle.language_model.connection import Connection, ServerError, check_address, excerpt
+from llm_oracle.language_model.evidence import (
+    LabelAnswer,
+    check_answer,
+    label_of,
+    read_labels,
+    said,
+)
+from llm_oracle.language_model.server_form import CHAT_INSTRUCTION, RequestForm
 from llm_oracle.notices import say
-from llm_oracle.questions import Words
-from llm_oracle.server_form import CHAT_INSTRUCTION, RequestForm
 
 Answer = TypeVar("Answer")
 READING = "2"
@@ -39,7 +42,7 @@ class Server:
         url: "http://localhost:8000/v1" for completions of a text; ending in "/chat/completions"
             for a chat, which is all that most hosted models offer.
         model: the name under which the server knows the model.
-        api_key: see :class:`llm_oracle.connection.Connection`, also for what follows.
+        api_key: see :class:`~llm_oracle.language_model.connection.Connection`, as what follows.
         concurrency: requests at the same time.
         timeout: seconds.
         retries: of a request.
@@ -106,7 +109,7 @@ class Server:
         return [text[:length].rstrip() for text in texts]
 
     def scoring_name(self, asked: str | None) -> str:
-        """See :class:`llm_oracle.language_judge.Model`.
+        """Returns the way to score: the one that was asked for, by default "label".
 
         Raises:
             ValueError: for a way to score that needs a model in this process.
@@ -115,26 +118,13 @@ class Server:
             raise ValueError(f"scoring={asked!r}: a server's model scores by 'label' or 'answer'")
         return asked or "label"
 
-    def scoring(
-        self,
-        name: str,
-        words: Words,
-        max_history: int,
-        least_mass: float,
-        cache: VerdictCache | None,
-    ) -> LabelScoring | AnswerScoring:
-        """See :class:`llm_oracle.language_judge.Model`."""
-        if name == "label":
-            return LabelScoring(self, words, least_mass)
-        return AnswerScoring(self, words)
-
     def beginning(self, prompts: Sequence[str]) -> None:
         """Nothing: a server keeps what prompts begin with by itself."""
 
     def label_answers(
         self, prompts: Sequence[str], labels: Sequence[str], least_mass: float, beginning: None
     ) -> Iterator[tuple[int, LabelAnswer]]:
-        """See :class:`llm_oracle.label_scoring.LabelModel`.
+        """See :class:`llm_oracle.scoring.label.LabelModel`.
 
         Raises:
             ServerError: if a question failed; those that were under way are yielded before.
@@ -178,7 +168,7 @@ class Server:
         return self._each(prompts, labels, read)
 
     def spent(self) -> str:
-        """See :class:`llm_oracle.language_judge.Model`."""
+        """Returns in few words what was sent so far, how fast, and at what cost."""
         requests = self.connection.requests
         seconds = max(time.monotonic() - self._start, 1e-9)
         text = f"{requests} requests, {requests / seconds:.1f}/s, {self.tokens / 1000:.1f}k tokens"

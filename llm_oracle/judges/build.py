@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from llm_oracle.adapters import Quantization
-from llm_oracle.connection import check_address
-from llm_oracle.evidence import LEAST_MASS
-from llm_oracle.judge import Judge, PopularityJudge, TfidfJudge
-from llm_oracle.language_judge import LanguageModelJudge
+from llm_oracle.judge import Judge
+from llm_oracle.judges.language import LanguageModelJudge
+from llm_oracle.judges.simple import PopularityJudge, TfidfJudge
+from llm_oracle.language_model.adapters import Quantization
+from llm_oracle.language_model.connection import check_address
+from llm_oracle.language_model.evidence import LEAST_MASS
 from recsim_envs.data.dataset import Dataset
 from recsim_envs.errors import DataError
 
@@ -52,7 +53,7 @@ def build_judge(
     if name == "tfidf":
         return TfidfJudge(dataset)
     if "://" in name:
-        from llm_oracle.server import Server
+        from llm_oracle.language_model.server import Server
 
         check_address(name)
         url, _, model = name.partition("#")
@@ -70,7 +71,7 @@ def build_judge(
         return LanguageModelJudge(
             dataset, server, scoring, least_mass=least_mass, cache=cache, seed=seed
         )
-    from llm_oracle.models import LanguageModel
+    from llm_oracle.language_model.local import LanguageModel
 
     model, _, adapter = name.partition("@")
     loaded = LanguageModel(

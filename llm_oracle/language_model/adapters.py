@@ -11,7 +11,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 
 from llm_oracle.calibration import Calibration
-from llm_oracle.prompts import TEMPLATE_VERSION
+from llm_oracle.texts.prompts import TEMPLATE_VERSION
 from recsim_envs.data.dataset import Scenario
 from recsim_envs.errors import DamagedFileError, DataError
 from recsim_envs.files import (
@@ -57,7 +57,7 @@ UNUSED = (
     "trainable_token_indices",
 )
 """Settings of peft that import a module by its name, or take memory that no weight accounts for."""
-SHIPPED = Path(__file__).parent / "shipped"
+SHIPPED = Path(__file__).parents[1] / "shipped"
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 
 from llm_oracle.judge import item_counts
 from llm_oracle.notices import say
-from llm_oracle.prompts import sanitize
+from llm_oracle.texts.prompts import sanitize
 from recsim_envs.data.dataset import Dataset
 
 MAX_CHARS = 200
@@ -54,8 +54,9 @@ def item_texts(dataset: Dataset, counts: ArrayLike | None = None) -> list[str]:
     Says how many texts lost words.
 
     Returns:
-        One line an item, see :func:`llm_oracle.prompts.sanitize`, :func:`without_label_orders` and
-        :func:`without_long_runs`, cut at :data:`MAX_CHARS` characters.
+        One line an item, see :func:`llm_oracle.texts.prompts.sanitize`,
+        :func:`without_label_orders` and :func:`without_long_runs`, cut at :data:`MAX_CHARS`
+        characters.
     """
     texts = [sanitize(text) for text in dataset.items["text"]]
     taken = [count > 0 for count in item_counts(dataset, counts)]

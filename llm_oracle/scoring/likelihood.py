@@ -11,15 +11,15 @@ import torch
 
 from llm_oracle.cache import VerdictCache, question_key
 from llm_oracle.calibration import Calibration
-from llm_oracle.evidence import check_finite
-from llm_oracle.prompts import list_example, list_prompt
-from llm_oracle.questions import Question, Words
-from llm_oracle.scoring import SharedPrefix, packed_log_likelihoods
+from llm_oracle.language_model.evidence import check_finite
+from llm_oracle.language_model.passes import SharedPrefix, packed_log_likelihoods
+from llm_oracle.texts.prompts import list_example, list_prompt
+from llm_oracle.texts.questions import Question, Words
 from recsim_envs.arrays import Float32Array, IntArray
 from recsim_envs.data.dataset import Scenario
 
 if TYPE_CHECKING:
-    from llm_oracle.models import LanguageModel
+    from llm_oracle.language_model.local import LanguageModel
 
 # Measured with SmolLM2 and k = 10: share of "None of them" on slates with / without the true next
 # item, LFM-1M 0.28 / 0.65, Industry 0.38 / 0.57, Coat 0.52 / 0.56 (its short texts say less).
@@ -83,13 +83,13 @@ class LikelihoodScoring:
             self._cache = VerdictCache(cache.file, about)
 
     def question(self, past: IntArray, slate: IntArray, user: str) -> Question:
-        """See :meth:`llm_oracle.label_scoring.LabelScoring.question`."""
+        """See :meth:`llm_oracle.scoring.label.LabelScoring.question`."""
         prompt = self.words.fitted(past, partial(list_prompt, self.words.scenario, user=user))
         options = tuple(f" {self.words.items[item]}\n" for item in slate)
         return Question(prompt, options, slate, np.arange(len(slate)))
 
     def scores(self, questions: Sequence[Question]) -> Iterator[tuple[int, Float32Array]]:
-        """See :meth:`llm_oracle.label_scoring.LabelScoring.scores`."""
+        """See :meth:`llm_oracle.scoring.label.LabelScoring.scores`."""
         priors = self.priors(np.stack([question.items for question in questions]))
         for number, question in enumerate(questions):
             likelihoods = self._after_example.log_likelihoods(*self.tokens(question))
@@ -98,7 +98,7 @@ class LikelihoodScoring:
             yield number, scores
 
     def training_scores(self, model: LanguageModel, question: Question) -> torch.Tensor:
-        """See :meth:`llm_oracle.label_scoring.LabelScoring.training_scores`."""
+        """See :meth:`llm_oracle.scoring.label.LabelScoring.training_scores`."""
         prompt, lines = self.tokens(question)
         likelihoods = packed_log_likelihoods(model.model, [*self.example_tokens, *prompt], lines)
         return likelihoods - torch.from_numpy(self.priors(question.items)).to(likelihoods)

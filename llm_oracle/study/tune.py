@@ -26,15 +26,16 @@ from scipy.optimize import minimize
 from torch import Tensor
 from tqdm.auto import trange
 
-from llm_oracle.adapters import AdapterCard, TuneSettings
 from llm_oracle.calibration import Calibration
-from llm_oracle.evaluate import Questions, ask, next_item_accuracy, next_item_questions
-from llm_oracle.judge import Judge, PopularityJudge, TfidfJudge
-from llm_oracle.label_scoring import LabelScoring
-from llm_oracle.language_judge import LanguageModelJudge
-from llm_oracle.likelihood_scoring import LikelihoodScoring
-from llm_oracle.models import LanguageModel
-from llm_oracle.questions import Question
+from llm_oracle.judge import Judge
+from llm_oracle.judges.language import LanguageModelJudge
+from llm_oracle.judges.simple import PopularityJudge, TfidfJudge
+from llm_oracle.language_model.adapters import AdapterCard, TuneSettings
+from llm_oracle.language_model.local import LanguageModel
+from llm_oracle.scoring.label import LabelScoring
+from llm_oracle.scoring.likelihood import LikelihoodScoring
+from llm_oracle.study.evaluate import Questions, ask, next_item_accuracy, next_item_questions
+from llm_oracle.texts.questions import Question
 from recsim_envs.arrays import IntArray
 from recsim_envs.data.dataset import Dataset
 from recsim_envs.errors import DamagedFileError, DataError
@@ -126,7 +127,7 @@ def make_judge(
 
 
 def measure(judge: Judge, data: Dataset, settings: TuneSettings) -> dict[str, Any]:
-    """Accuracy on held-out sequences, see :func:`llm_oracle.evaluate.next_item_accuracy`."""
+    """Accuracy on held-out sequences, see :func:`llm_oracle.study.evaluate.next_item_accuracy`."""
     found = next_item_accuracy(judge, data, settings.test_questions, settings.k)
     return asdict(found)
 

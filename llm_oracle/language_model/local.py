@@ -14,24 +14,20 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from llm_oracle.adapters import (
+from llm_oracle.language_model.adapters import (
     AdapterCard,
     Quantization,
     Scoring,
     check_adapter,
     shipped_adapter,
 )
-from llm_oracle.attention import register as attention_on_cpu
-from llm_oracle.cache import VerdictCache
-from llm_oracle.evidence import LabelAnswer, check_answer, said
-from llm_oracle.label_scoring import LabelScoring
-from llm_oracle.likelihood_scoring import LikelihoodScoring
-from llm_oracle.nf4 import keep_gradients_on_cpu, nf4_config
-from llm_oracle.packed import PackedLinear, pack
-from llm_oracle.prompts import LABELS
-from llm_oracle.questions import Words
-from llm_oracle.scoring import CausalLM, SharedPrefix, next_token_log_probs
-from llm_oracle.smollm2 import VERSION, smollm2_folder
+from llm_oracle.language_model.attention import register as attention_on_cpu
+from llm_oracle.language_model.evidence import LabelAnswer, check_answer, said
+from llm_oracle.language_model.nf4 import keep_gradients_on_cpu, nf4_config
+from llm_oracle.language_model.packed import PackedLinear, pack
+from llm_oracle.language_model.passes import CausalLM, SharedPrefix, next_token_log_probs
+from llm_oracle.language_model.smollm2 import VERSION, smollm2_folder
+from llm_oracle.texts.prompts import LABELS
 
 HASH_BLOCK = 1 << 24
 
@@ -137,7 +133,9 @@ class LanguageModel:
                 layer.bare = False
 
     def scoring_name(self, asked: str | None) -> str:
-        """See :class:`llm_oracle.language_judge.Model`.
+        """Returns the way to score: the one that was asked for, by default the adapter's.
+
+        Without an adapter SmolLM2 scores by likelihood, any other model by label.
 
         Raises:
             ValueError: for a way to score that this model does not know.
@@ -148,19 +146,6 @@ class LanguageModel:
         if asked not in get_args(Scoring):
             raise ValueError(f"scoring={asked!r} is unknown: use one of {get_args(Scoring)}")
         return asked
-
-    def scoring(
-        self,
-        name: str,
-        words: Words,
-        max_history: int,
-        least_mass: float,
-        cache: VerdictCache | None,
-    ) -> LabelScoring | LikelihoodScoring:
-        """See :class:`llm_oracle.language_judge.Model`."""
-        if name == "label":
-            return LabelScoring(self, words, least_mass)
-        return LikelihoodScoring(self, words, max_history, cache)
 
     def beginning(self, prompts: Sequence[str]) -> SharedPrefix:
         """Reads what all ``prompts`` begin with."""
@@ -173,7 +158,7 @@ class LanguageModel:
         least_mass: float,
         beginning: SharedPrefix,
     ) -> Iterator[tuple[int, LabelAnswer]]:
-        """See :class:`llm_oracle.label_scoring.LabelModel`.
+        """See :class:`llm_oracle.scoring.label.LabelModel`.
 
         Raises:
             JudgeError: for an answer that is no verdict.
@@ -198,7 +183,7 @@ class LanguageModel:
         return said(dict(zip(words, best.values.tolist(), strict=True)))
 
     def spent(self) -> str:
-        """Nothing: see :class:`llm_oracle.language_judge.Model`."""
+        """Returns what a server was sent: nothing."""
         return ""
 
     def length(self, prompt: str) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from llm_oracle.judge import Judge
-from llm_oracle.language_judge import LanguageModelJudge
+from llm_oracle.judges.language import LanguageModelJudge
 from recsim_envs.arrays import IntArray
 from recsim_envs.data.dataset import Dataset
 from recsim_envs.errors import DataError

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from llm_oracle.adapters import AdapterCard
 from llm_oracle.cache import VerdictCache, question_key
 from llm_oracle.calibration import Calibration
-from llm_oracle.evidence import LEAST_MASS, check_finite
-from llm_oracle.item_texts import item_texts, shown
 from llm_oracle.judge import NONE, check_request, item_counts
-from llm_oracle.prompts import TEMPLATE_VERSION
-from llm_oracle.questions import Question, Words
+from llm_oracle.language_model.evidence import LEAST_MASS, check_finite
+from llm_oracle.scoring.label import AnswerScoring, LabelScoring
+from llm_oracle.scoring.likelihood import LikelihoodScoring
+from llm_oracle.texts.item_texts import item_texts, shown
+from llm_oracle.texts.prompts import TEMPLATE_VERSION
+from llm_oracle.texts.questions import Question, Words
 from recsim_envs.arrays import Float32Array, IntArray
 from recsim_envs.data.dataset import Dataset
+
+if TYPE_CHECKING:
+    from llm_oracle.language_model.local import LanguageModel
+    from llm_oracle.language_model.server import Server
 
 MAX_HISTORY = 6
 
 
 class ScoringMethod(Protocol):
-    """A way to score; see :class:`llm_oracle.label_scoring.LabelScoring`, which documents it."""
+    """A way to score; see :class:`llm_oracle.scoring.label.LabelScoring`, which documents it."""
 
     name: str
     example: str
@@ -39,49 +44,6 @@ class ScoringMethod(Protocol):
         """Yields the number of a question and its candidates' scores (k,), as they come."""
 
 
-class Model(Protocol):
-    """A language model in this process, or behind a server.
-
-    Attributes:
-        label: how judges on it are called.
-        card: of its adapter.
-        item_length: to which item texts are cut by default, in the model's unit.
-        user_length: the same of user texts.
-        prompt_length: the default limit of a prompt.
-    """
-
-    label: str
-    card: AdapterCard | None
-    item_length: int
-    user_length: int
-    prompt_length: int
-
-    def describe(self) -> dict[str, Any]:
-        """Returns what decides its answers, JSON-able; "model" is its name."""
-
-    def length(self, prompt: str) -> int:
-        """Returns the length of a prompt in its unit."""
-
-    def cut(self, texts: Sequence[str], length: int) -> list[str]:
-        """Cuts texts, none of them empty."""
-
-    def spent(self) -> str:
-        """Returns in few words what was sent so far, how fast, and at what cost."""
-
-    def scoring_name(self, asked: str | None) -> str:
-        """Returns the way to score, by default the one that suits it; refuses what it cannot."""
-
-    def scoring(
-        self,
-        name: str,
-        words: Words,
-        max_history: int,
-        least_mass: float,
-        cache: VerdictCache | None,
-    ) -> ScoringMethod:
-        """Builds what scores."""
-
-
 class LanguageModelJudge:
     """Scores every candidate against "None of them" and takes the best, if it is good enough.
 
@@ -89,8 +51,9 @@ class LanguageModelJudge:
 
     Args:
         dataset: the catalogue, its texts, and the scenario that decides the wording.
-        model: :class:`llm_oracle.models.LanguageModel` or :class:`llm_oracle.server.Server`;
-            judges of several catalogues may share one.
+        model: :class:`llm_oracle.language_model.local.LanguageModel` or
+            :class:`llm_oracle.language_model.server.Server`; judges of several catalogues may share
+            one.
         scoring: "label", as in the paper, for models of 7B parameters; "likelihood" for small
             models in this process; "answer" for servers that give no log-probabilities. Default
             the adapter's; else "likelihood" for SmolLM2 and "label" for the rest.
@@ -98,7 +61,8 @@ class LanguageModelJudge:
             in the paper, and for "likelihood" (not in the paper) the best candidate must gain 8
             nats, and 4 for clothes, by measurement.
         counts: (n_items,) popularity of the items, for a calibration that uses it, and to see whose
-            words are vouched for (:mod:`llm_oracle.item_texts`); default ``dataset.popularity``.
+            words are vouched for (:mod:`llm_oracle.texts.item_texts`); default
+            ``dataset.popularity``.
             When measuring on held-out sequences, pass the training part's.
         max_history: older items are not shown; default the adapter's, else 6.
         max_item_length: longer item texts are cut; in tokens (default 20), characters for a server
@@ -120,7 +84,7 @@ class LanguageModelJudge:
     def __init__(
         self,
         dataset: Dataset,
-        model: Model,
+        model: LanguageModel | Server,
         scoring: str | None = None,
         *,
         calibration: Calibration | None = None,
@@ -158,10 +122,19 @@ class LanguageModelJudge:
             seed=seed,
         )
         self.texts = words.items
-        self.scoring = model.scoring(name, words, max_history, least_mass, self.cache)
+        self.scoring = self._way_to_score(name, words, least_mass)
         self.calibration = calibration or self.scoring.default_calibration
         if calibration is None and card is not None and card.scoring == name:
             self.calibration = card.calibrations.get(self.scenario, self.calibration)
+
+    def _way_to_score(self, name: str, words: Words, least_mass: float) -> ScoringMethod:
+        # What a model cannot do, its `scoring_name` has refused.
+        if name == "label":
+            return LabelScoring(self.model, words, least_mass)
+        if name == "answer":
+            return AnswerScoring(cast("Server", self.model), words)
+        model = cast("LanguageModel", self.model)
+        return LikelihoodScoring(model, words, self.max_history, self.cache)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LanguageModelJudge:
         """Returns itself: verdicts do not change a judge, and its model may fill the memory."""

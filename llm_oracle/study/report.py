@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import binomtest
 
-from llm_oracle.evaluate import Questions, ask, next_item_questions
 from llm_oracle.judge import NONE, Judge
-from llm_oracle.language_judge import LanguageModelJudge
+from llm_oracle.judges.language import LanguageModelJudge
+from llm_oracle.study.evaluate import Questions, ask, next_item_questions
 from recsim_envs.arrays import IntArray
 from recsim_envs.data.dataset import Dataset
 from recsim_envs.provenance import git_revision, versions

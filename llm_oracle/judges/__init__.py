@@ -1,0 +1,1 @@
+"""The judges: two simple ones, and the one that asks a language model."""

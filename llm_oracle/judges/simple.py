@@ -1,0 +1,101 @@
+"""The two judges that cost nothing, which a language model has to beat."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike, NDArray
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from llm_oracle.judge import NONE, check_request, item_counts
+from recsim_envs.arrays import IntArray
+from recsim_envs.data.dataset import Dataset
+from recsim_envs.data.text import word_options
+
+
+class PopularityJudge:
+    """Takes the candidate that most people took. Reads neither the history nor any text.
+
+    None of them, where nobody took any of the candidates. A tie goes to the first in the slate.
+
+    Args:
+        dataset: the catalogue.
+        counts: (n_items,) interactions an item; default ``dataset.popularity``, those of
+            the training sequences.
+    """
+
+    name = "popularity"
+
+    def __init__(self, dataset: Dataset, counts: ArrayLike | None = None) -> None:
+        self.n_items = dataset.n_items
+        self.counts = item_counts(dataset, counts)
+
+    def choose(
+        self, histories: IntArray, slates: IntArray, users: IntArray | None = None
+    ) -> IntArray:
+        """See :meth:`llm_oracle.judge.Judge.choose`."""
+        check_request(self.n_items, histories, slates)
+        return _best(self.counts[slates])
+
+
+class TfidfJudge:
+    """Takes the candidate whose text is most like the history's (and the user's) text.
+
+    Likeness is the dot product of TF-IDF vectors, summed over the history's items. None of them,
+    where no candidate shares a word with the history. A tie goes to the first in the slate.
+    Scripts without spaces are split as :func:`recsim_envs.data.text.word_options` says.
+
+    Args:
+        dataset: the catalogue and its texts.
+    """
+
+    name = "tfidf"
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.n_items = dataset.n_items
+        # Single letters count as words too: sizes and thread pitches are what tells bolts apart.
+        # Words of more than half of the items ("by", "jacket") would make any two items alike.
+        texts = dataset.items["text"].tolist()
+        vectorizer = TfidfVectorizer(**word_options(texts, r"\w+"), max_df=0.5)
+        self.users = None
+        try:
+            self.items = vectorizer.fit_transform(texts)
+        except ValueError:  # scikit-learn's for texts without words, or with the same ones all
+            self.items = sp.csr_array((self.n_items, 1))
+        else:
+            if dataset.users is not None:
+                self.users = vectorizer.transform(dataset.users["text"])
+        # How many items hold each word; a word of one item makes it like itself only.
+        if np.bincount(self.items.indices, minlength=1).max() < 2 and self.users is None:
+            warnings.warn(
+                f"the item texts of {dataset.name!r} share no word that tells items apart: the "
+                "TF-IDF judge will answer None to every slate of new items. Prepare the data with "
+                "--text columns that describe the items",
+                stacklevel=2,
+            )
+
+    def choose(
+        self, histories: IntArray, slates: IntArray, users: IntArray | None = None
+    ) -> IntArray:
+        """See :meth:`llm_oracle.judge.Judge.choose`."""
+        check_request(self.n_items, histories, slates)
+        row, column = np.nonzero(histories < self.n_items)
+        ones = np.ones(len(row))
+        chosen = sp.csr_array(
+            (ones, (row, histories[row, column])), shape=(len(slates), self.n_items)
+        )
+        profile = chosen @ self.items  # (B, words)
+        if self.users is not None and users is not None:
+            profile = profile + self.users[users]
+        batch, k = slates.shape
+        candidates = self.items[slates.ravel()]  # (B * k, words)
+        likeness = candidates.multiply(profile[np.arange(batch).repeat(k)]).sum(axis=1)
+        return _best(np.asarray(likeness).reshape(batch, k))
+
+
+def _best(scores: NDArray[np.number]) -> IntArray:
+    """The index of each row's highest score, -1 where no score is above 0."""
+    picks = scores.argmax(axis=1)
+    return np.where(scores.max(axis=1) > 0, picks, NONE).astype(np.int64)

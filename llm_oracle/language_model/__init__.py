@@ -1,0 +1,1 @@
+"""A causal language model, in this process or behind a server, and what its numbers are worth."""

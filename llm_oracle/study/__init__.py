@@ -1,0 +1,1 @@
+"""How good a judge is, and how it is tuned."""

@@ -1,0 +1,1 @@
+"""What a language model reads: items, users and the question, in words."""
