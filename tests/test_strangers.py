@@ -22,6 +22,7 @@ import recsim_envs  # noqa: F401  (registers the ids)
 from ialp_agents import IALP
 from ialp_agents.saving.checkpoint import resume
 from ialp_agents.saving.checkpoint import save as save_checkpoint
+from ialp_agents.saving.pretrained import FILE, FORMAT, KINDS
 from llm_oracle.cache import VerdictCache, cache_stats
 from llm_oracle.language_model.adapters import AdapterCard, check_adapter
 from llm_oracle.language_model.local import LanguageModel
@@ -36,6 +37,7 @@ from recsim_envs.data.tables import import_tables
 from recsim_envs.errors import DamagedFileError, DataError
 from recsim_envs.files import ALWAYS_UNPACKED, read_json, unpack
 from recsim_envs.rewards.prepare import prepare
+from recsim_envs.trees import from_bytes, to_bytes
 
 
 class Payload:
@@ -261,4 +263,19 @@ def test_sizes_are_bounded(mine, tmp_path):
         (tmp_path / "deep.json").write_text(text)
         with pytest.raises(DataError, match=r"deep\.json"):
             read_json(tmp_path / "deep.json")
+    assert time.process_time() - start < 10
+
+
+@pytest.mark.parametrize("size", [{"embedding_dim": 60_000}, {"n_layers": 10**9}])
+def test_an_agent_is_not_built_larger_than_its_weights(tmp_path, size):
+    env, start = vectorized(Clusters), time.process_time()
+    IALP("SASRecPolicy", env, **QUICK).save_pretrained(tmp_path)
+    file = tmp_path / FILE
+    tree = from_bytes(file.read_bytes(), file, FORMAT, KINDS)
+    wide = {"wide": np.zeros((1, 60_000), dtype=np.float32)}  # a cheap way to a large bound
+    tree["weights"] = {**tree["weights"], **wide}
+    tree["policy_kwargs"]["features_extractor_kwargs"] |= size
+    file.write_bytes(to_bytes(tree))
+    with pytest.raises(ValueError, match=rf"{FILE} (has|holds)"):
+        IALP.from_pretrained(tmp_path, env)
     assert time.process_time() - start < 10

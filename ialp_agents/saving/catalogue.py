@@ -1,9 +1,12 @@
-"""What items an agent's weights are for, checked before an agent is built for them."""
+"""What an agent's weights are for, and how large; checked before an agent is built for them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+import numpy as np
+import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from ialp_agents.extractor import read_space
@@ -53,9 +56,54 @@ def check_catalogue(saved: Tree, model: BaseAlgorithm, where: object) -> None:
             )
 
 
-def make(cls: type[Algorithm], catalogue: Tree, where: object, **arguments: Any) -> Algorithm:
-    """Makes a model for saved weights; its buffer and networks only once the catalogue fits."""
+def check_size(weights: Tree, model: BaseAlgorithm, where: object) -> None:
+    """Raises ValueError if the model's networks would be larger than the saved weights.
+
+    The arguments may be a stranger's, and networks are filled as they are built.
+    """
+    shapes = [np.shape(array) for array in weights.values()]
+    stored = sum(int(np.prod(shape)) for shape in shapes)
+    largest = max([len(shapes), *(size for shape in shapes for size in shape)])
+    for name, value in _sizes(model.policy_kwargs):
+        if value > largest:
+            raise ValueError(
+                f"policy_kwargs has {name}={value}, but no layer of the weights in {where} has "
+                f"more than {largest}: use the policy_kwargs that they were saved with"
+            )
+    try:
+        with torch.device("meta"):  # shapes without memory
+            policy = model.policy_class(
+                model.observation_space, model.action_space, lambda _: 0.0, **model.policy_kwargs
+            )
+    except NotImplementedError:  # SB3's own networks insist on memory
+        return
+    built = sum(parameter.numel() for parameter in policy.parameters())
+    if built > stored:
+        raise ValueError(
+            f"policy_kwargs={model.policy_kwargs} make {built} parameters, but {where} holds "
+            f"{stored}: use the policy_kwargs that they were saved with"
+        )
+
+
+def make(
+    cls: type[Algorithm], catalogue: Tree, weights: Tree, where: object, **arguments: Any
+) -> Algorithm:
+    """Makes a model for saved weights; its buffer and networks only once catalogue and size fit."""
     model = cls(_init_setup_model=False, **arguments)  # type: ignore[call-arg]  # all of SB3's do
     check_catalogue(catalogue, model, where)
+    check_size(weights, model, where)
     model._setup_model()
     return model
+
+
+def _sizes(arguments: Any, name: str = "") -> Iterator[tuple[str, int]]:
+    """All whole numbers in nested arguments, with their names."""
+    if isinstance(arguments, dict):
+        for key, value in arguments.items():
+            if key != "optimizer_kwargs":
+                yield from _sizes(value, key)
+    elif isinstance(arguments, list | tuple):
+        for value in arguments:
+            yield from _sizes(value, name)
+    elif isinstance(arguments, int):
+        yield name, arguments

@@ -71,7 +71,8 @@ class Pretrained:
         given = kwargs.get("policy_kwargs") or {}
         policy_kwargs = merged(self.tree["policy_kwargs"], given, self.where)
         arguments = {"learning_starts": 0, **kwargs, "policy_kwargs": policy_kwargs}
-        return make(cls, self.tree["catalogue"], self.where, policy=policy, env=env, **arguments)
+        catalogue, weights = self.tree["catalogue"], self.tree["weights"]
+        return make(cls, catalogue, weights, self.where, policy=policy, env=env, **arguments)
 
     def give_to(self, policy: SASRecPolicy) -> None:
         """Copies the weights into a policy."""

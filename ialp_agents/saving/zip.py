@@ -135,7 +135,8 @@ class PlainZip(BaseAlgorithm):
         if schedule is not None:
             given.setdefault("learning_rate", schedule)
         arguments = _arguments(tree["arguments"], given, path)
-        model = make(cls, tree["catalogue"], path, env=env, device=device, **arguments)
+        catalogue, weights = tree["catalogue"], tree["weights"]
+        model = make(cls, catalogue, weights, path, env=env, device=device, **arguments)
         restore_learned(model, tree, path)
         return model
 
