@@ -10,7 +10,6 @@ import tyro
 
 from recsim_envs.checks import check_whole
 from recsim_envs.data.coat import read_matrix
-from recsim_envs.data.dataset import Scenario
 from recsim_envs.data.reading import Reading
 from recsim_envs.data.sizes import print_sizes
 from recsim_envs.data.sources.download import download
@@ -30,7 +29,10 @@ def prepare_command(
     name: tyro.conf.Positional[str],
     source: tyro.conf.Positional[Path],
     text: tuple[str, ...] = (),
-    scenario: Scenario | None = None,
+    scenario: str | None = None,
+    item: str | None = None,
+    behavior: str | None = None,
+    attributes: tuple[str, ...] = (),
     rating_scale: tuple[float, float] | None = None,
     liked: float | None = None,
     all_ratings: bool = False,
@@ -54,8 +56,13 @@ def prepare_command(
             docs/own-data.md for what is recognised.
         text: the item columns that a judge reads, for example: --text title brand. Default: those
             of the publisher's format.
-        scenario: what the items are: music for LFM-v0, products for Industry-v0. Default: the
+        scenario: what the items are: music for LFM-v0, products for Industry-v0, or words of your
+            own for where they are chosen (for Industry-v0; with --item and --behavior), for
+            example: --scenario "video platform" --item film --behavior watching. Default: the
             format's, else products.
+        item: what a judge's prompt calls an item, in the singular. Default: the scenario's.
+        behavior: how an item is chosen there, with -ing. Default: the scenario's.
+        attributes: what an item's text consists of there. Default: the columns of --text.
         rating_scale: the lowest and the highest rating there can be. Default: the format's, else
             1 5.
         liked: the lowest rating of an item that counts as chosen. Default: the format's, else three
@@ -83,7 +90,15 @@ def prepare_command(
         rating_scale, liked, all_ratings, min_length, rows_in_order, max_users, k_core, session_gap
     )
     dataset = import_found(
-        found, name, text=text, scenario=scenario, split_seed=seed, reading=reading
+        found,
+        name,
+        text=text,
+        scenario=scenario,
+        item=item,
+        behavior=behavior,
+        attributes=attributes,
+        split_seed=seed,
+        reading=reading,
     )
     print_account(dataset.account)
     print_sizes(dataset)

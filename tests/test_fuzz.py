@@ -199,7 +199,7 @@ def kept(tmp_path_factory):
     config = {"peft_type": "LORA", "r": 2, "target_modules": ["q_proj"], "auto_mapping": None}
     (base / "adapter" / "adapter_config.json").write_text(json.dumps(config, indent=1))
     rule = {"music": Calibration()}
-    AdapterCard("m", "label", 6, rule, {"d": "ab"}, {"k": 3}).save(base / "adapter")
+    AdapterCard("m", "label", 6, rule, {"d": "ab"}, {"k": 3}, "2").save(base / "adapter")
     model.env = None
     return base, {"weights": weights(model)}
 

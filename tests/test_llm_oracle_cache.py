@@ -158,8 +158,9 @@ def test_a_second_run_asks_the_model_nothing(dataset, tiny_llama, tmp_path, scor
     without = local_judge(dataset, tiny_llama, scoring=scoring)
     assert scores == pytest.approx(without.scores(histories, slates), abs=0.05)
 
-    # Verdicts of earlier versions are found by this.
-    about = {"quantization": None, "adapter": None, "scoring": scoring, "template": "1"}
+    # Verdicts of earlier versions are found by this; the label's prompt is another since.
+    version = {"label": "2", "likelihood": "1"}[scoring]
+    about = {"quantization": None, "adapter": None, "scoring": scoring, "template": version}
     assert about.items() <= first.cache.judge.items()
     assert first.cache.judge.keys() - about.keys() == {"model", "weights", "dtype"}
     asked.clear()
@@ -169,6 +170,28 @@ def test_a_second_run_asks_the_model_nothing(dataset, tiny_llama, tmp_path, scor
     slates[3] = slates[3][::-1]  # another question
     second.scores(histories, slates)
     assert sum(asked) == 1
+
+
+@pytest.mark.parametrize("scoring", ["label", "likelihood"])
+def test_verdicts_of_the_first_prompts(dataset, tiny_llama, tmp_path, scoring, asked):
+    """Those of likelihoods are found, those of labels kept, listed and not taken for new ones."""
+    judge = local_judge(dataset, tiny_llama, scoring=scoring, cache=tmp_path / "v.sqlite")
+    old = VerdictCache(tmp_path / "v.sqlite", {**judge.cache.judge, "template": "1"})
+    prompt = {
+        "likelihood": f"{judge.scoring.example}Products that a customer bought, in order:\n"
+        "- thing 3\n- thing 5\n-",
+        "label": judge.questions(np.array([[3, 5]]), np.array([[7, 9]]))[0].prompt,
+    }[scoring]
+    options = {"likelihood": [" thing 7\n", " thing 9\n"], "label": ["a", "b", "c"]}[scoring]
+    old.put(question_key(prompt, options), np.array([41.0, 42.0]))
+    scores = judge.scores(np.array([[3, 5]]), np.array([[7, 9]]))
+    assert (scores.tolist() == [[41.0, 42.0]]) == (scoring == "likelihood")
+    assert sum(asked) == (scoring == "label")
+    stats = {row["judge"]["template"]: row["verdicts"] for row in cache_stats(old.file)
+             if row["judge"]["scoring"] == scoring}  # fmt: skip
+    assert stats == ({"2": 1, "1": 1} if scoring == "label" else {"1": 1})
+    exported = [row["judge"]["template"] for row in read_verdicts(old.file)]
+    assert exported[0] == "1"
 
 
 def test_a_stored_verdict_that_is_no_number_is_refused(dataset, tiny_llama, tmp_path):

@@ -27,7 +27,7 @@ def adapter(tiny_llama, tmp_path_factory):
     model.add_adapter(LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False))
     folder = tmp_path_factory.mktemp("adapter")
     model.save_pretrained(folder)
-    AdapterCard(str(tiny_llama), "likelihood", 6, {}, {}, {}).save(folder)
+    AdapterCard(str(tiny_llama), "likelihood", 6, {}, {}, {}, "1").save(folder)
     return folder
 
 

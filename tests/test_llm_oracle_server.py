@@ -205,10 +205,10 @@ def test_scores_are_the_servers_log_probabilities(server, dataset, shape):
         rest |= {"logprobs": True, "top_logprobs": 20}
         system, user = request.pop("messages")
         assert system["content"].startswith("Answer with the small letter")
-        assert user["content"].endswith("The user will select")
+        assert user["content"].endswith("taste, the user will select")
     else:
         rest |= {"logprobs": 20}
-        assert request.pop("prompt").endswith("The user will select")
+        assert request.pop("prompt").endswith("taste, the user will select")
     assert request == rest
     assert judge.probabilities(*requests).sum(axis=1) == pytest.approx(np.ones(20))
     total, n = judge.scoring.masses

@@ -21,6 +21,7 @@ from llm_oracle.study import tune
 from llm_oracle.study.tune import TuneSettings, draw_questions, fit_calibration, tune_judge
 from recsim_envs.data.reading import Reading
 from recsim_envs.data.tables import from_frame
+from recsim_envs.errors import DamagedFileError
 
 N_ITEMS = 40
 SMALL = {
@@ -215,12 +216,16 @@ def test_a_killed_tuning_continues_to_the_same_adapter(dataset, tiny_llama, tmp_
 def test_an_adapter_of_another_model_or_template_is_refused(dataset, tiny_llama, tmp_path):
     with pytest.raises(FileNotFoundError, match="recsim tune-judge"):
         local_judge(dataset, tiny_llama, adapter=tmp_path)
-    AdapterCard("some/model", "label", 6, {}, {}, {}).save(tmp_path)
+    AdapterCard("some/model", "label", 6, {}, {}, {}, "2").save(tmp_path)
     with pytest.raises(ValueError, match="adapts the model 'some/model', not"):
         local_judge(dataset, tiny_llama, adapter=tmp_path)
-    AdapterCard(str(tiny_llama), "label", 6, {}, {}, {}, template="0").save(tmp_path)
-    with pytest.raises(ValueError, match="version 0 of the prompts"):
+    # The prompt of labels has changed since version 1, that of likelihoods has not.
+    AdapterCard(str(tiny_llama), "label", 6, {}, {}, {}, "1").save(tmp_path)
+    with pytest.raises(ValueError, match=r"version 1 of the prompt of scoring by label.*version 2"):
         local_judge(dataset, tiny_llama, adapter=tmp_path)
+    AdapterCard(str(tiny_llama), "likelihood", 6, {}, {}, {}, "1").save(tmp_path)
+    with pytest.raises(DamagedFileError, match=r"adapter_config\.json is missing"):
+        AdapterCard.load(tmp_path, str(tiny_llama))
 
 
 def test_training_questions_come_from_training_sequences(dataset):

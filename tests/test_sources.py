@@ -482,6 +482,8 @@ def test_arguments_that_coat_would_ignore_are_refused(real_data):
     for arguments, word in (
         ({"text": ["color"]}, "--text color"),
         ({"scenario": "music"}, "--scenario music"),
+        ({"item": "coat"}, "--item coat"),
+        ({"attributes": ["cut"]}, "--attributes cut"),
         ({"reading": Reading(max_users=5)}, "--max-users 5"),
         ({"reading": Reading(k_core=5)}, "--k-core 5"),
         ({"reading": Reading(session_gap=5)}, "--session-gap 5"),

@@ -147,7 +147,7 @@ def test_a_payload_in_an_agents_files(tmp_path):
 
 def test_a_payload_in_a_judges_files(tmp_path):
     ran = tmp_path / "ran"
-    card = AdapterCard("m", "label", 6, {}, {}, {})
+    card = AdapterCard("m", "label", 6, {}, {}, {}, "2")
     config = {"peft_type": "LORA", "r": 2}
     for content in pickles(ran):
         (tmp_path / "adapter_config.json").write_text(json.dumps(config))

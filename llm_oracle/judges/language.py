@@ -15,8 +15,8 @@ from llm_oracle.judge import NONE, check_request, item_counts
 from llm_oracle.language_model.evidence import LEAST_MASS, check_finite
 from llm_oracle.scoring.label import AnswerScoring, LabelScoring
 from llm_oracle.scoring.likelihood import LikelihoodScoring
-from llm_oracle.texts.item_texts import item_texts, shown
-from llm_oracle.texts.prompts import TEMPLATE_VERSION
+from llm_oracle.texts.item_texts import check_wording, item_texts, shown
+from llm_oracle.texts.prompts import TEMPLATE_VERSIONS
 from llm_oracle.texts.questions import Question, Words
 from recsim_envs.arrays import Float32Array, IntArray
 from recsim_envs.data.dataset import Dataset
@@ -50,7 +50,9 @@ class LanguageModelJudge:
     Never asks twice where it has a cache.
 
     Args:
-        dataset: the catalogue, its texts, and the scenario that decides the wording.
+        dataset: the catalogue, its texts, and the wording of its prompts. Without a calibration of
+            its own it has that of its scenario; data with a scenario of the user's own counts as
+            "products".
         model: :class:`llm_oracle.language_model.local.LanguageModel` or
             :class:`llm_oracle.language_model.server.Server`; judges of several catalogues may share
             one.
@@ -79,6 +81,7 @@ class LanguageModelJudge:
 
     Raises:
         ValueError: for a ``scoring`` that the model does not know, or no history.
+        DataError: for a wording that talks to the judge.
     """
 
     def __init__(
@@ -110,11 +113,12 @@ class LanguageModelJudge:
         self.max_history = max_history
         self.cache = None
         if cache is not None:
-            about = {**model.describe(), "scoring": name, "template": TEMPLATE_VERSION}
+            about = {**model.describe(), "scoring": name, "template": TEMPLATE_VERSIONS[name]}
             self.cache = VerdictCache(cache, about)
         users = [] if dataset.users is None else [shown(text) for text in dataset.users["text"]]
         words = Words(
             scenario=dataset.scenario,
+            wording=check_wording(dataset),
             items=model.cut(item_texts(dataset, counts), max_item_length or model.item_length),
             users=model.cut(users, model.user_length) if users else [],
             length=model.length,

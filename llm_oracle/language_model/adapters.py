@@ -11,8 +11,8 @@ import safetensors.torch
 from safetensors import SafetensorError
 
 from llm_oracle.calibration import Calibration
-from llm_oracle.texts.prompts import TEMPLATE_VERSION
-from recsim_envs.data.dataset import Scenario
+from llm_oracle.texts.prompts import TEMPLATE_VERSIONS
+from recsim_envs.data.wording import Scenario
 from recsim_envs.errors import DamagedFileError, DataError
 from recsim_envs.files import (
     content_hash,
@@ -112,8 +112,8 @@ class AdapterCard:
         calibrations: fitted after tuning, one a scenario.
         data: hash of each data set that it was tuned on, by name.
         settings: of the tuning.
+        template: version of the scoring's prompt.
         figures: accuracies on held-out sequences, before and after, beside other judges'.
-        template: version of the prompts.
     """
 
     model: str
@@ -122,8 +122,8 @@ class AdapterCard:
     calibrations: dict[Scenario, Calibration]
     data: dict[str, str]
     settings: dict[str, Any]
+    template: str
     figures: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    template: str = TEMPLATE_VERSION
 
     def save(self, folder: Path) -> None:
         """Writes the card into ``folder``, whole or not at all, with the hashes of the adapter."""
@@ -167,10 +167,12 @@ class AdapterCard:
             raise DataError(
                 f"{folder} adapts the model {result.model!r}, not {model!r}: use it with that model"
             )
-        if result.template != TEMPLATE_VERSION:
+        version = TEMPLATE_VERSIONS[result.scoring]
+        if result.template != version:
             raise DataError(
-                f"{folder} was tuned on version {result.template} of the prompts, this is version "
-                f"{TEMPLATE_VERSION}: tune again with `recsim tune-judge`"
+                f"{folder} was tuned on version {result.template[:20]} of the prompt of scoring by "
+                f"{result.scoring}, and this is version {version}, which asks otherwise: tune "
+                "again with `recsim tune-judge`"
             )
         for name in (CONFIG, WEIGHTS):
             if content_hash(read_whole(folder / name)) != card["files"].get(name):

@@ -27,7 +27,7 @@ from llm_oracle.language_model.nf4 import keep_gradients_on_cpu, nf4_config
 from llm_oracle.language_model.packed import PackedLinear, pack
 from llm_oracle.language_model.passes import CausalLM, SharedPrefix, next_token_log_probs
 from llm_oracle.language_model.smollm2 import VERSION, smollm2_folder
-from llm_oracle.texts.prompts import LABELS
+from llm_oracle.texts.prompts import LABELS, LAST_WORD
 
 HASH_BLOCK = 1 << 24
 
@@ -204,10 +204,10 @@ class LanguageModel:
         Raises:
             ValueError: if a label is not a single token of this tokenizer.
         """
-        stem = self.tokens("select")
+        stem = self.tokens(LAST_WORD)
         answers = []
         for label in LABELS[:n]:
-            *before, answer = self.tokens(f"select {label}")
+            *before, answer = self.tokens(f"{LAST_WORD} {label}")
             if before != stem:
                 raise ValueError(
                     f"{self.name}: the label {label!r} is not a single token of this tokenizer: "

@@ -9,6 +9,7 @@ from typing import Any
 from llm_oracle.judge import JudgeError
 from llm_oracle.language_model.evidence import label_of
 from llm_oracle.notices import say
+from llm_oracle.texts.prompts import LAST_WORD
 
 CAPS = (1, 5, 20)
 """Of the log-probabilities a request: some hosted completions; theirs of OpenAI, and TGI; vLLM and
@@ -92,7 +93,7 @@ class RequestForm:
         root = self._url.removesuffix("/v1/completions")
         if root == self._url or len(labels) > max(CAPS):
             return
-        text = "select " + " ".join(labels)
+        text = " ".join([LAST_WORD, *labels])
         body = {"model": self._model, "prompt": text, "return_token_strs": True}
         try:
             status, answer = post(body, f"{root}/tokenize")

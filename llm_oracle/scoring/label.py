@@ -62,7 +62,7 @@ class LabelScoring:
         self._model, self._least_mass = model, least_mass
         # What any two prompts have in common; nothing of an item or a user.
         two = [
-            label_prompt(words.scenario, [word], [word], user=word if words.users else "")
+            label_prompt(words.wording, [word], [word], user=word if words.users else "")
             for word in "ab"
         ]
         self._beginning = model.beginning(two)
@@ -142,7 +142,7 @@ class AnswerScoring:
 def labelled(words: Words, past: IntArray, slate: IntArray, order: IntArray, user: str) -> Question:
     """Asks for a label; candidate ``order[i]`` is shown under label i."""
     shown = [words.items[item] for item in slate[order]]
-    build = partial(label_prompt, words.scenario, candidates=shown, user=user)
+    build = partial(label_prompt, words.wording, candidates=shown, user=user)
     return Question(words.fitted(past, build), tuple(LABELS[: len(slate) + 1]), slate, order)
 
 

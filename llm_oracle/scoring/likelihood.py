@@ -16,7 +16,7 @@ from llm_oracle.language_model.passes import SharedPrefix, packed_log_likelihood
 from llm_oracle.texts.prompts import list_example, list_prompt
 from llm_oracle.texts.questions import Question, Words
 from recsim_envs.arrays import Float32Array, IntArray
-from recsim_envs.data.dataset import Scenario
+from recsim_envs.data.wording import Scenario
 
 if TYPE_CHECKING:
     from llm_oracle.language_model.local import LanguageModel
@@ -60,8 +60,8 @@ class LikelihoodScoring:
         n_items = len(words.items)
         size = min(max_history, n_items)
         items = np.random.default_rng(words.seed).choice(n_items, size, replace=False)
-        self.example = list_example(words.scenario, [words.items[item] for item in items])
-        nobody = list_prompt(words.scenario, [])
+        self.example = list_example(words.wording, [words.items[item] for item in items])
+        nobody = list_prompt(words.wording, [])
         # What follows the dash that ends a list prompt.
         self._lines: list[list[int]] = model.tokenizer(
             [f" {text}\n" for text in words.items],
@@ -84,7 +84,7 @@ class LikelihoodScoring:
 
     def question(self, past: IntArray, slate: IntArray, user: str) -> Question:
         """See :meth:`llm_oracle.scoring.label.LabelScoring.question`."""
-        prompt = self.words.fitted(past, partial(list_prompt, self.words.scenario, user=user))
+        prompt = self.words.fitted(past, partial(list_prompt, self.words.wording, user=user))
         options = tuple(f" {self.words.items[item]}\n" for item in slate)
         return Question(prompt, options, slate, np.arange(len(slate)))
 

@@ -35,6 +35,7 @@ from llm_oracle.language_model.local import LanguageModel
 from llm_oracle.scoring.label import LabelScoring
 from llm_oracle.scoring.likelihood import LikelihoodScoring
 from llm_oracle.study.evaluate import Questions, ask, next_item_accuracy, next_item_questions
+from llm_oracle.texts.prompts import TEMPLATE_VERSIONS
 from llm_oracle.texts.questions import Question
 from recsim_envs.arrays import IntArray
 from recsim_envs.data.dataset import Dataset
@@ -96,6 +97,7 @@ def tune_judge(
         calibrations={judge.scenario: judge.calibration for judge in judges},
         data={data.name: data.hash for data in datasets},
         settings=asdict(settings),
+        template=TEMPLATE_VERSIONS[settings.scoring],
     )
     card.save(folder)  # a model reads it with the weights
     tuned = LanguageModel(

@@ -23,6 +23,8 @@ from llm_oracle.judge import item_counts
 from llm_oracle.notices import say
 from llm_oracle.texts.prompts import sanitize
 from recsim_envs.data.dataset import Dataset
+from recsim_envs.data.wording import Wording
+from recsim_envs.errors import DataError
 
 MAX_CHARS = 200
 LONGEST_RUN = 4
@@ -74,6 +76,22 @@ def item_texts(dataset: Dataset, counts: ArrayLike | None = None) -> list[str]:
 def shown(text: str) -> str:
     """Sanitizes a text and cuts it at :data:`MAX_CHARS` characters."""
     return sanitize(text)[:MAX_CHARS].rstrip()
+
+
+def check_wording(dataset: Dataset) -> Wording:
+    """Returns the words of a data set's prompts, which may be a stranger's.
+
+    Raises:
+        DataError: if one is an order to the judge.
+    """
+    wording = dataset.wording
+    for word in (wording.scenario, wording.item, wording.behavior, *wording.attributes):
+        if without_label_orders(sanitize(word)) != word:
+            raise DataError(
+                f"the wording of {dataset.name!r} holds {word!r}, which tells a judge what to "
+                "answer: prepare it with another --scenario, --item, --behavior or --attributes"
+            )
+    return wording
 
 
 def without_label_orders(text: str) -> str:

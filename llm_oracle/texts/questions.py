@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from recsim_envs.arrays import IntArray
-from recsim_envs.data.dataset import Scenario
+from recsim_envs.data.wording import Scenario, Wording
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class Words:
     """What prompts are made of.
 
     Attributes:
-        scenario: decides the wording.
+        scenario: decides the calibration.
+        wording: of the prompts.
         items: clean text of each item, cut to length.
         users: the same of the users; empty where the data describes none.
         length: of a prompt, in the model's unit.
@@ -40,6 +41,7 @@ class Words:
     """
 
     scenario: Scenario
+    wording: Wording
     items: list[str]
     users: list[str]
     length: Callable[[str], int]

@@ -9,12 +9,13 @@ import pandas as pd
 
 from recsim_envs.data.account import Account
 from recsim_envs.data.columns import Table, all_texts, numbers, texts
-from recsim_envs.data.dataset import Dataset, Scenario, require_columns
+from recsim_envs.data.dataset import Dataset, require_columns
 from recsim_envs.data.order import check_order
 from recsim_envs.data.reading import SHORTEST, Reading, refuse_unused
 from recsim_envs.data.scale import LOW_TO_HIGH, mark_splits, on_our_scale, who_liked
 from recsim_envs.data.thin import first_users, in_core, sessions
 from recsim_envs.data.times import seconds, time_column
+from recsim_envs.data.wording import ChosenWords
 from recsim_envs.errors import DataError
 
 COLUMNS = ("item_id", "user_id", "sequence_id", "rating", "position", "split")
@@ -30,7 +31,7 @@ def build(
     *,
     text: tuple[str, ...],
     user_text: tuple[str, ...],
-    scenario: Scenario,
+    words: ChosenWords,
     replica: bool,
     split_seed: int,
 ) -> Dataset:
@@ -45,7 +46,7 @@ def build(
         account: filled; tables that are in it already were counted when they were read.
         text: the item columns that a judge reads.
         user_text: the user columns that a judge reads.
-        scenario: what the items are.
+        words: in which judges are asked.
         replica: whether the tables are synthetic.
         split_seed: of the shuffle that holds sequences out.
     """
@@ -89,12 +90,14 @@ def build(
     order = ("sequence", "item", "user", "rating", "time", "split")
     return Dataset(
         name=name,
-        scenario=scenario,
+        scenario=words.scenario,
         items=item_table,
         interactions=table[[column for column in order if column in table.columns]],
         users=user_table,
         replica=replica,
         split_seed=split_seed,
+        own_wording=words.own,
+        attributes=words.attributes,
         account=account.as_dict(),
     )
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, astuple, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -29,10 +30,16 @@ from recsim_envs.data.stored import (
     read_texts,
     write_about,
 )
+from recsim_envs.data.wording import (
+    Scenario,
+    Wording,
+    check_attributes,
+    read_wording,
+    scenario_wording,
+)
 from recsim_envs.errors import DamagedFileError, DataError
 from recsim_envs.files import write_whole
 
-Scenario = Literal["music", "products", "clothes"]
 HELD_OUT = 0.2
 """Share of the held-out sequences (the paper, section 5.1: 80% for training, 20% for testing)."""
 
@@ -43,7 +50,8 @@ class Dataset:
 
     Attributes:
         name: how results call this data.
-        scenario: what the items are; decides the judge's wording.
+        scenario: what the items are; decides the environment, the judges' calibrations and, where
+            there is no ``own_wording``, their words.
         items: row i is action i. Columns, all of strings ("" where unknown): ``item_id`` (the
             publisher's), ``text`` (what a judge reads), and any attributes.
         interactions: columns ``sequence`` (0..n_sequences-1), ``item`` (a row of ``items``), and
@@ -52,6 +60,8 @@ class Dataset:
         users: row u is user u, with columns ``user_id``, ``text`` and any attributes; or None.
         replica: True for synthetic data that only imitates a real source.
         split_seed: of the shuffle that holds sequences out.
+        own_wording: the words of judges' prompts, where they are not the scenario's.
+        attributes: what the items' text consists of, for the scenario's words; empty where unknown.
         account: what became of the rows of the tables that it was built from, as
             :class:`recsim_envs.data.account.Account` says; empty if it was loaded, for then it is
             in the folder's ``card.json``.
@@ -64,6 +74,8 @@ class Dataset:
     users: pd.DataFrame | None = None
     replica: bool = False
     split_seed: int = 0
+    own_wording: Wording | None = None
+    attributes: tuple[str, ...] = ()
     account: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -72,6 +84,7 @@ class Dataset:
             raise DataError(
                 f"scenario={self.scenario!r} is unknown: use one of {get_args(Scenario)}"
             )
+        check_attributes(self.attributes)
         require_columns(self.items, ("item_id", "text"), "items")
         require_columns(self.interactions, ("sequence", "item"), "interactions")
         _require_range(self.interactions["item"], len(self.items), "interactions.item", "items")
@@ -81,6 +94,11 @@ class Dataset:
             _require_range(self.interactions["user"], len(self.users), "interactions.user", "users")
         if not self.interactions["sequence"].is_monotonic_increasing:
             raise DataError("interactions are not sorted by sequence: sort them, oldest first")
+
+    @property
+    def wording(self) -> Wording:
+        """The words of judges' prompts."""
+        return self.own_wording or scenario_wording(self.scenario, self.attributes)
 
     @property
     def n_items(self) -> int:
@@ -122,8 +140,13 @@ class Dataset:
 
     @cached_property
     def hash(self) -> str:
-        """The first 16 hex digits of the SHA-256 of the tables' contents and of the split."""
+        """The first 16 hex digits of the SHA-256 of the tables' contents, split and own words.
+
+        ``attributes`` are not in it: they follow from the texts, which are.
+        """
         digest = hashlib.sha256(f"{self.scenario} {self.split_seed}".encode())
+        if self.own_wording is not None:
+            digest.update(f"\0{json.dumps(astuple(self.own_wording))}".encode())
         for table in (self.items, self.interactions, self.users):
             digest.update(b"\0none" if table is None else f"\0{list(table.columns)}".encode())
             for _, column in () if table is None else table.items():
@@ -155,7 +178,7 @@ class Dataset:
 
     def save_about(self, folder: Path) -> None:
         """Writes ``dataset.json`` into ``folder``, with the hashes of all that is in it by now."""
-        about = {
+        about: dict[str, Any] = {
             "name": self.name,
             "scenario": self.scenario,
             "replica": self.replica,
@@ -166,6 +189,10 @@ class Dataset:
             "n_sequences": len(self.sequences),
             "n_interactions": len(self.interactions),
         }
+        if self.attributes:
+            about["attributes"] = self.attributes
+        if self.own_wording is not None:
+            about["wording"] = asdict(self.own_wording)
         write_about(folder, about)
 
     @classmethod
@@ -199,6 +226,8 @@ class Dataset:
                 users=tables.get("users"),
                 replica=about["replica"],
                 split_seed=about["split_seed"],
+                own_wording=read_wording(about.get("wording"), folder / ABOUT),
+                attributes=tuple(about.get("attributes", ())),
             )
         except DataError as error:
             raise DamagedFileError(f"{folder} is damaged: {error}") from error

@@ -5,7 +5,8 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from recsim_envs.data.dataset import Dataset, Scenario
+from recsim_envs.data.dataset import Dataset
+from recsim_envs.data.wording import Scenario
 
 PAPER: dict[Scenario, tuple[str, dict[str, int]]] = {
     "music": ("LFM", {"items": 18_297, "sequences": 11_073, "interactions": 146_255}),

@@ -46,6 +46,8 @@ FIELDS = {
     "n_interactions": int,
     "files": dict,
 }
+OPTIONAL = {"attributes": list, "wording": dict}
+"""The words of judges' prompts, where they are not the scenario's."""
 KEYS = {"sequence": np.int32, "item": np.int32, "user": np.int32}
 EXACT = ("rating", "time")
 RARELY = 10
@@ -96,7 +98,8 @@ def read_about(folder: Path) -> dict[str, Any]:
             f"{file} is of format {str(version)[:20]}, of another version of recsim; this one "
             f"reads format {FORMAT}: {again}"
         )
-    require_fields(about, FIELDS, file)
+    optional = {name: kind for name, kind in OPTIONAL.items() if name in about}
+    require_fields(about, FIELDS | optional, file)
     require_signed(about, file, again)
     if about["split_seed"] < 0:
         raise DamagedFileError(f"{file}: split_seed {about['split_seed']} is below 0: {again}")

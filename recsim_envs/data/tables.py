@@ -8,9 +8,10 @@ from pathlib import Path
 from recsim_envs.data.account import Account
 from recsim_envs.data.build import build
 from recsim_envs.data.columns import Frame, to_table
-from recsim_envs.data.dataset import Dataset, Scenario
+from recsim_envs.data.dataset import Dataset
 from recsim_envs.data.reading import PLAIN, Reading
 from recsim_envs.data.sources.recognise import import_found, recognise
+from recsim_envs.data.wording import choose_words
 
 
 def from_frame(
@@ -20,7 +21,10 @@ def from_frame(
     users: Frame | None = None,
     *,
     text: str | Sequence[str],
-    scenario: Scenario = "products",
+    scenario: str = "products",
+    item: str | None = None,
+    behavior: str | None = None,
+    attributes: str | Sequence[str] = (),
     user_text: str | Sequence[str] = (),
     replica: bool = False,
     split_seed: int = 0,
@@ -44,7 +48,14 @@ def from_frame(
         items: column ``item_id``, and the columns named in ``text``.
         users: column ``user_id``, and the columns named in ``user_text``.
         text: the item columns that a judge reads, joined by ", " (empty ones are left out).
-        scenario: what the items are; decides the judge's wording.
+        scenario: what the items are: "music" for ``recsim/LFM-v0``, "products" for
+            ``recsim/Industry-v0``, "clothes" for ``recsim/Coat-v0``; decides the words of judges'
+            prompts and their calibrations. Or words of your own for where items are chosen,
+            "video platform", for ``recsim/Industry-v0``, with ``item`` and ``behavior``.
+        item: what is chosen, a noun in the singular: "film". Default: the scenario's.
+        behavior: how, with -ing: "watching", "listening to". Default: the scenario's.
+        attributes: what the text consists of: ("title", "genre"). Default: the names of the
+            columns in ``text``.
         user_text: the user columns that a judge reads.
         replica: whether the tables are synthetic.
         split_seed: of the shuffle that holds sequences out.
@@ -52,8 +63,10 @@ def from_frame(
 
     Raises:
         DataError: for a missing column, a duplicate id, an interaction with an unknown id, a value
-            that is no time, position or rating, or rows in the order of the items.
+            that is no time, position or rating, rows in the order of the items, or words that
+            cannot stand in a prompt.
     """
+    text = (text,) if isinstance(text, str) else tuple(text)
     return build(
         name,
         to_table(interactions, "interactions"),
@@ -61,9 +74,9 @@ def from_frame(
         None if users is None else to_table(users, "users"),
         reading,
         Account(),
-        text=(text,) if isinstance(text, str) else tuple(text),
+        text=text,
         user_text=(user_text,) if isinstance(user_text, str) else tuple(user_text),
-        scenario=scenario,
+        words=choose_words(scenario, item, behavior, attributes, text),
         replica=replica,
         split_seed=split_seed,
     )
@@ -74,7 +87,10 @@ def import_tables(
     name: str,
     *,
     text: Sequence[str] = (),
-    scenario: Scenario | None = None,
+    scenario: str | None = None,
+    item: str | None = None,
+    behavior: str | None = None,
+    attributes: Sequence[str] = (),
     split_seed: int = 0,
     reading: Reading = PLAIN,
 ) -> Dataset:
@@ -86,7 +102,10 @@ def import_tables(
         folder: holds one of the formats of docs/own-data.md.
         name: how results call this data.
         text: the item columns that a judge reads; empty is the format's own.
-        scenario: what the items are; None is the format's own.
+        scenario: as of :func:`from_frame`; None is the format's own.
+        item: the same, as the next two.
+        behavior: how an item is chosen.
+        attributes: what the text consists of.
         split_seed: of the shuffle that holds sequences out.
         reading: how, where more than one reading makes sense.
 
@@ -99,6 +118,9 @@ def import_tables(
         name,
         text=text,
         scenario=scenario,
+        item=item,
+        behavior=behavior,
+        attributes=attributes,
         split_seed=split_seed,
         reading=reading,
     )

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from recsim_envs.arrays import BoolArray, FloatArray, IntArray
 from recsim_envs.checks import check_choice
-from recsim_envs.data.dataset import Dataset, Scenario
+from recsim_envs.data.dataset import Dataset
 from recsim_envs.data.store import data_folder
 from recsim_envs.data.stored import read_stored
+from recsim_envs.data.wording import Scenario
 from recsim_envs.errors import DataError
 from recsim_envs.rewards.sequence import SequenceReward
 from recsim_envs.state import State

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from recsim_envs.arrays import IntArray
-from recsim_envs.data.dataset import Dataset, Scenario
+from recsim_envs.data.dataset import Dataset
+from recsim_envs.data.wording import Scenario
 from tools.replica.sessions import (
     Draw,
     Moves,
@@ -81,7 +82,7 @@ def generate_lfm(seed: int = 0, n_items: int = 18_297, n_sequences: int = 10_947
     lengths = pareto_parts(rng, n_sequences, n_events, minimum=8, shape=3.5)
     events = walk(rng, n_items, lengths, ladder, LFM_MOVES)
     events = cover(rng, events, 1, (artist, scene, genre))
-    return _dataset("lfm-replica", "music", items, lengths, events)
+    return _dataset("lfm-replica", "music", ("title", "artist"), items, lengths, events)
 
 
 def generate_industry(seed: int = 0, n_items: int = 5_850, n_sequences: int = 10_170) -> Dataset:
@@ -111,7 +112,7 @@ def generate_industry(seed: int = 0, n_items: int = 5_850, n_sequences: int = 10
     events = walk(rng, n_items, lengths, ladder, INDUSTRY_MOVES)
     events = take_again(rng, lengths, events, rate=0.0065)
     events = cover(rng, events, 5, (line, project, kind, department))
-    return _dataset("industry-replica", "products", items, lengths, events)
+    return _dataset("industry-replica", "products", ("title", "category"), items, lengths, events)
 
 
 def _tracks(
@@ -218,8 +219,13 @@ def _products(
 
 
 def _dataset(
-    name: str, scenario: Scenario, items: pd.DataFrame, lengths: IntArray, events: IntArray
+    name: str,
+    scenario: Scenario,
+    attributes: tuple[str, ...],
+    items: pd.DataFrame,
+    lengths: IntArray,
+    events: IntArray,
 ) -> Dataset:
     sequence = np.repeat(np.arange(len(lengths)), lengths)
     interactions = pd.DataFrame({"sequence": sequence, "item": events}, dtype=np.int32)
-    return Dataset(name, scenario, items, interactions, replica=True)
+    return Dataset(name, scenario, items, interactions, replica=True, attributes=attributes)

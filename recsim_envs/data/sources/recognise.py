@@ -11,7 +11,7 @@ from recsim_envs.data.account import Account
 from recsim_envs.data.build import build
 from recsim_envs.data.coat import read_coat
 from recsim_envs.data.columns import to_table
-from recsim_envs.data.dataset import Dataset, Scenario
+from recsim_envs.data.dataset import Dataset
 from recsim_envs.data.reading import PLAIN, Reading
 from recsim_envs.data.sources.amazon import OF_2018, OF_2023, read_amazon
 from recsim_envs.data.sources.download import origin_notes
@@ -23,6 +23,7 @@ from recsim_envs.data.sources.own import read_own
 from recsim_envs.data.sources.recbole import read_recbole
 from recsim_envs.data.sources.source import Source
 from recsim_envs.data.store import import_cache
+from recsim_envs.data.wording import choose_words
 from recsim_envs.errors import DataError
 
 SHOWN = 12
@@ -91,7 +92,10 @@ def import_found(
     name: str,
     *,
     text: Sequence[str] = (),
-    scenario: Scenario | None = None,
+    scenario: str | None = None,
+    item: str | None = None,
+    behavior: str | None = None,
+    attributes: Sequence[str] = (),
     split_seed: int = 0,
     reading: Reading = PLAIN,
 ) -> Dataset:
@@ -103,20 +107,24 @@ def import_found(
         found: of :func:`recognise`.
         name: how results call this data.
         text: the item columns that a judge reads; empty is the format's own.
-        scenario: what the items are; None is the format's own.
+        scenario: as of :func:`recsim_envs.data.tables.from_frame`; None is the format's own.
+        item: the same, as the next two.
+        behavior: how an item is chosen.
+        attributes: what the text consists of.
         split_seed: of the shuffle that holds sequences out.
         reading: how the interactions are read; where it says nothing, as the format's publisher.
 
     Raises:
         DataError: naming file and line, or an argument that would be ignored.
     """
+    # Before the reading, which may take long; a format's columns can be named.
+    choose_words(scenario or "products", item, behavior, attributes, text or ("title",))
     account = Account()
     for note in (str(found), *origin_notes(found.folder)):
         account.note(note)
     source = _read(found, reading, import_cache(name), account)
-    if source.scenario == "clothes" and (text or scenario not in (None, "clothes")):
-        given = f"--text {' '.join(text)}" if text else f"--scenario {scenario}"
-        raise DataError(f"{given} would change nothing, for Coat has its own wording: leave it out")
+    if source.scenario == "clothes":
+        _refuse_words_for_coat(text, scenario, item, behavior, attributes)
     text = tuple(text) or source.text
     if not text:
         raise DataError(
@@ -136,10 +144,32 @@ def import_found(
         account,
         text=text,
         user_text=source.user_text,
-        scenario=scenario or source.scenario,
+        words=choose_words(scenario or source.scenario, item, behavior, attributes, text),
         replica=False,
         split_seed=split_seed,
     )
+
+
+def _refuse_words_for_coat(
+    text: Sequence[str],
+    scenario: str | None,
+    item: str | None,
+    behavior: str | None,
+    attributes: Sequence[str],
+) -> None:
+    given = {
+        "--text": " ".join(text),
+        "--scenario": None if scenario == "clothes" else scenario,
+        "--item": item,
+        "--behavior": behavior,
+        "--attributes": " ".join(attributes),
+    }
+    for argument, value in given.items():
+        if value:
+            raise DataError(
+                f"{argument} {value} would change nothing, for Coat has its own wording: leave it "
+                "out"
+            )
 
 
 def _read(found: Found, reading: Reading, cache: Path, account: Account) -> Source:

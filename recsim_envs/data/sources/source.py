@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from recsim_envs.data.columns import Table
-from recsim_envs.data.dataset import Scenario
 from recsim_envs.data.reading import PLAIN, Reading
+from recsim_envs.data.wording import Scenario
 
 
 class Source(NamedTuple):
