@@ -329,12 +329,12 @@ def test_popularity_and_none_shift_the_choice(server, dataset):
 
 
 def test_long_texts_and_histories_are_cut(server, dataset):
-    judge = judge_on(dataset, server, max_item_length=7, max_prompt_length=220)
+    judge = judge_on(dataset, server, max_item_length=7, max_prompt_length=760)
     (question,) = judge.questions(np.arange(10, 16)[None], np.arange(20, 25)[None])
-    assert len(question.prompt) <= 220
-    assert "- thing 1\n" in question.prompt
+    assert len(question.prompt) <= 760
+    assert 0 < question.prompt.count("- thing 1\n") < 6
     assert all(f"{label}. thing 2" in question.prompt for label in "abcde")
-    assert "bought these products" in question.prompt
+    assert "buying one product after another" in question.prompt
     with pytest.raises(ValueError, match="base_url='localhost'"):
         judge_on(dataset, "localhost")
 
@@ -370,9 +370,9 @@ def test_a_real_server_agrees_with_the_model_in_this_process(dataset):
         # llama.cpp rounds activations to 8 bits before its products with quantized weights.
         assert theirs[number].values == pytest.approx(mine[number].values, abs=0.5)
         here, there = np.exp(mine[number].values), np.exp(theirs[number].values)
-        assert there == pytest.approx(here, abs=0.02)
-        assert np.ptp(here) > 0.05
-        assert theirs[number].mass == pytest.approx(mine[number].mass, abs=0.02)
+        assert there == pytest.approx(here, abs=0.004)
+        assert np.ptp(mine[number].values) > 2  # nats, four times what rounding may do
+        assert theirs[number].mass == pytest.approx(mine[number].mass, abs=0.01)
     with pytest.raises(JudgeError, match="all labels together .* wants to say ' the' "):
         judge_on(dataset, address, least_mass=0.5).scores(*requests)
     chat = judge_on(dataset, address, path="/chat/completions", least_mass=0.0)

@@ -218,7 +218,7 @@ def test_the_shuffling_of_the_labels_is_undone(dataset, tiny_llama, monkeypatch)
         for row, prompt in enumerate(prompts):
             asked.append(judge.model.tokenizer.decode(prompt))
             text = judge.texts[slates[row, wanted[row]]]
-            options = asked[-1].split("now offers these products:\n")[1].splitlines()
+            options = asked[-1].split("as the next product?\n")[1].splitlines()
             label = next(option[0] for option in options if option[3:] == text)
             log_probs[row, "abcdef".index(label)] = -1.0
         assert judge.model.tokenizer.convert_ids_to_tokens(answers) == [f"Ġ{a}" for a in "abcdef"]
