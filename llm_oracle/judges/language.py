@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -108,6 +109,7 @@ class LanguageModelJudge:
         self.scenario = dataset.scenario
         self.counts = item_counts(dataset, counts)
         self.max_history = max_history
+        self.seed = seed
         self.cache = None
         if cache is not None:
             about = {**model.describe(), "scoring": name, "template": TEMPLATE_VERSION}
@@ -135,6 +137,17 @@ class LanguageModelJudge:
             return AnswerScoring(cast("Server", self.model), words)
         model = cast("LanguageModel", self.model)
         return LikelihoodScoring(model, words, self.max_history, self.cache)
+
+    def describe(self) -> dict[str, Any]:
+        """Returns what decides this judge's choices, JSON-able: model, scoring, calibration."""
+        return {
+            **self.model.describe(),
+            "scoring": self.scoring.name,
+            "template": TEMPLATE_VERSION,
+            "calibration": asdict(self.calibration),
+            "max_history": self.max_history,
+            "seed": self.seed,
+        }
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LanguageModelJudge:
         """Returns itself: verdicts do not change a judge, and its model may fill the memory."""
