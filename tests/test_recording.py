@@ -162,12 +162,9 @@ def test_a_pretraining_is_recorded_as_its_buffer_has_it():
     buffer = model.replay_buffer
     assert np.array_equal(found.steps["items"], buffer.actions[: buffer.pos, :, 0])
     assert np.array_equal(found.steps["rewards"], buffer.rewards[: buffer.pos])
-    assert np.array_equal(
-        found.observations["history"], buffer.observations["history"][: buffer.pos]
-    )
-    assert np.array_equal(
-        found.next_observations["history"], buffer.next_observations["history"][: buffer.pos]
-    )
+    before, after = buffer.observations["history"], buffer.next_observations["history"]
+    assert np.array_equal(found.observations["history"], before[: buffer.pos])
+    assert np.array_equal(found.next_observations["history"], after[: buffer.pos])
     assert found.about["seeds"] == [3]
     assert found.about["judge"] == {"name": "popularity"}
     assert found.about["kwargs"] == {"max_steps": 7, "leaves": False}
