@@ -27,13 +27,15 @@ class Histories(nn.Module):
 
     def __init__(self, n_items: int, dim: int) -> None:
         super().__init__()
+        self.n_items = n_items
         self.items = nn.Embedding(n_items + 1, dim, padding_idx=n_items)
 
     def forward(self, histories: Tensor) -> Tensor:
         """Returns (B, dim)."""
         ids = histories.long()
-        n: Tensor = (ids != self.items.padding_idx).sum(1, keepdim=True).clamp(min=1)
-        return self.items(ids).sum(1) / n
+        n = ids.ne(self.n_items).sum(1, keepdim=True).clamp(min=1)
+        mean: Tensor = self.items(ids).sum(1) / n
+        return mean
 
 
 @dataclass()
@@ -61,8 +63,8 @@ def main(
     d3rlpy.seed(seed)
     recorded = minari.load_dataset(name)
     episodes = list(recorded)
-    # Not d3rlpy.datasets.get_minari: 2.8 takes L + 1 observations for L actions of an episode, so
-    # that every later episode's actions stand beside observations of others.
+    # Not d3rlpy.datasets.get_minari: 2.8 wants a registered length cap, and takes L + 1
+    # observations for L actions of an episode: later actions stand beside other observations.
     data = d3rlpy.dataset.MDPDataset(
         observations=np.concatenate([episode.observations[:-1] for episode in episodes]),
         actions=np.concatenate([episode.actions for episode in episodes]),

@@ -153,7 +153,7 @@ def pretrained(**kwargs):
     policy_kwargs = {"features_extractor_kwargs": sizes}
     env = BatchedVecEnv(recorder)
     model = IALP("SASRecPolicy", env, policy_kwargs=policy_kwargs, seed=3, batch_size=4)
-    return model.learn(24 * N), recorder
+    return model.learn(10 * N), recorder
 
 
 def test_a_pretraining_is_recorded_as_its_buffer_has_it():
