@@ -30,7 +30,8 @@ fuzz: install
 	RECSIM_FUZZ=10000 $(BIN)/python -m pytest tests/test_fuzz.py -s
 
 # The libraries of other people, on the environments. In a .venv of their own, below 2 minutes to
-# install: tianshou 2 wants pandas 2 and virtualenv 20.
+# install: tianshou 2 wants pandas 2 and virtualenv 20. d3rlpy 2.8 wants gymnasium 1.0.0, and runs with
+# ours all the same: its other dependencies are in the extra.
 test-clients: .venv-clients/.installed
 	.venv-clients/bin/python -m pytest tests/clients
 
@@ -38,6 +39,7 @@ test-clients: .venv-clients/.installed
 	$(PYTHON) -m venv .venv-clients
 	.venv-clients/bin/pip --quiet install -c constraints-clients.txt torch
 	.venv-clients/bin/pip --quiet install -c constraints-clients.txt -e '.[clients]'
+	.venv-clients/bin/pip --quiet install -c constraints-clients.txt --no-deps d3rlpy
 	touch $@
 
 check: install

@@ -29,12 +29,15 @@ from benchmarks.records import Place, Record, is_old, read_record, write_record
 from llm_oracle import LLMOracleVectorEnv
 from llm_oracle.judge import Judge
 from llm_oracle.judges.build import build_judge
+from llm_oracle.recording import RecordInteractions
 from recsim_envs.envs import RecommenderVectorEnv
 from recsim_envs.report.lists import TRAINING_USERS, fixed_lists
 from recsim_envs.report.play import make_users, play, rounds_of
 from recsim_envs.report.policies import reference_policies, reference_scorers
 from recsim_envs.sb3 import BatchedVecEnv
 
+INTERACTIONS = "interactions.safetensors"
+"""Beside a pre-trained policy: what it was taught from, for ``recsim export-minari``."""
 CURVE_SHARE = 0.25
 """Sessions of a curve's point, as a share of a result's; at least ``CURVE_SESSIONS``, if it has
 as many."""
@@ -78,7 +81,7 @@ def run_cell(cell: Cell, place: Place, fresh: bool = False) -> Record:
 
 
 def pretrain(cell: Cell, place: Place) -> Record:
-    """Pre-trains iALP with the judge (Algorithm 1); the default's policy is kept.
+    """Pre-trains iALP with the judge (Algorithm 1); the default's policy and record are kept.
 
     The users of this environment never leave: a departure would tell the agent something of the
     users' rewards, and this is the phase without users.
@@ -86,7 +89,8 @@ def pretrain(cell: Cell, place: Place) -> Record:
     assert cell.pretraining is not None and cell.judging is not None
     users = users_of(cell, cell.simulation.users, split="train", leaves=False)
     judge = judge_of(cell, place, users)
-    env = BatchedVecEnv(LLMOracleVectorEnv(users, judge, k=cell.judging.k))
+    recorder = RecordInteractions(LLMOracleVectorEnv(users, judge, k=cell.judging.k))
+    env = BatchedVecEnv(recorder)
     model = make_ialp(
         env,
         features_of(cell.simulation.env, cell.simulation.data, cell.variant.start),
@@ -101,6 +105,7 @@ def pretrain(cell: Cell, place: Place) -> Record:
     results["picked"] = float(model.replay_buffer.rewards[: model.replay_buffer.pos].mean())
     results["judge"] = judge.name
     if cell.variant == ialp_of(cell.simulation.env):
+        recorder.save(place.policy(cell) / INTERACTIONS)
         model.save_pretrained(place.policy(cell))
     env.close()
     return results

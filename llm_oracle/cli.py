@@ -1,4 +1,4 @@
-"""The command ``recsim``: data sets, judges and their verdicts."""
+"""The command ``recsim``: data sets, judges, their verdicts and what was recorded of them."""
 
 from __future__ import annotations
 
@@ -132,6 +132,26 @@ def judge_report_command(
     print(f"record and plot in {output}")
 
 
+def export_minari_command(
+    file: tyro.conf.Positional[Path], name: tyro.conf.Positional[str]
+) -> None:
+    """Writes recorded interactions as a Minari data set; see docs/offline-data.md.
+
+    The model is not asked, nor even loaded. An existing data set is not touched.
+
+    Args:
+        file: what `RecordInteractions.save` or a benchmark's pre-training wrote.
+        name: the data set's Minari id, such as my-shop/smollm2-v0.
+    """
+    from llm_oracle.interactions import Interactions
+    from llm_oracle.minari_export import export_minari
+
+    interactions = Interactions.load(file)
+    folder = export_minari(interactions, name)
+    begins = interactions.steps["begins"]
+    print(f"{begins.sum()} sessions of {begins.size} interactions written to {folder}")
+
+
 def cache_stats_command(file: tyro.conf.Positional[Path]) -> None:
     """Shows what a verdict cache holds.
 
@@ -205,6 +225,7 @@ def main() -> None:
         "tune-judge": tune_judge_command,
         "judge-report": judge_report_command,
         "cache": cache_command,
+        "export-minari": export_minari_command,
         "doctor": doctor_command,
     }
     try:

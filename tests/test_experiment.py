@@ -32,6 +32,7 @@ from benchmarks.variants import (
     online_variants,
     pretraining_variants,
 )
+from llm_oracle.interactions import Interactions
 
 INDUSTRY = "recsim/Industry-v0"
 
@@ -134,6 +135,9 @@ def test_a_policy_that_is_gone_or_changed_is_trained_again(tmp_path) -> None:
     place = Place(tmp_path, tmp_path / "verdicts.sqlite")
     cell = cell_of(SMALL, ialp_of(COAT), 0)
     record = run_cell(cell, place)
+    judged = Interactions.load(place.policy(cell) / experiment.INTERACTIONS).steps["rewards"]
+    assert judged.size == SMALL.pretraining.verdicts
+    assert judged.mean() == pytest.approx(record["picked"])
     weights = place.policy(cell) / records.POLICY_FILE
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -111,6 +112,7 @@ class LanguageModelJudge:
         self.scenario = dataset.scenario
         self.counts = item_counts(dataset, counts)
         self.max_history = max_history
+        self.seed = seed
         self.cache = None
         if cache is not None:
             about = {**model.describe(), "scoring": name, "template": TEMPLATE_VERSIONS[name]}
@@ -139,6 +141,17 @@ class LanguageModelJudge:
             return AnswerScoring(cast("Server", self.model), words)
         model = cast("LanguageModel", self.model)
         return LikelihoodScoring(model, words, self.max_history, self.cache)
+
+    def describe(self) -> dict[str, Any]:
+        """Returns what decides this judge's choices, JSON-able: model, scoring, calibration."""
+        return {
+            **self.model.describe(),
+            "scoring": self.scoring.name,
+            "template": TEMPLATE_VERSIONS[self.scoring.name],
+            "calibration": asdict(self.calibration),
+            "max_history": self.max_history,
+            "seed": self.seed,
+        }
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LanguageModelJudge:
         """Returns itself: verdicts do not change a judge, and its model may fill the memory."""

@@ -11,15 +11,17 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import DynamicCache
 
 from recsim_envs.arrays import Float32Array
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache
 
 CausalLM = Any
 """A transformers model with an output layer; its own classes are not typed."""
@@ -48,6 +50,9 @@ class SharedPrefix:
     def __init__(self, model: CausalLM, tokens: Tokens) -> None:
         self.model = model
         self.tokens = list(tokens)
+        # Judges without a language model need no transformers, which takes seconds to import.
+        from transformers import DynamicCache
+
         self.cache = DynamicCache(config=model.config)
         ids = torch.tensor([tokens], device=model.device)
         model(input_ids=ids, past_key_values=self.cache, use_cache=True, logits_to_keep=1)
