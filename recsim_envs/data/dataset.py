@@ -14,10 +14,9 @@ import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-import pandas as pd
 
 from recsim_envs.arrays import IntArray
 from recsim_envs.data.stored import (
@@ -31,6 +30,9 @@ from recsim_envs.data.stored import (
 )
 from recsim_envs.errors import DamagedFileError, DataError
 from recsim_envs.files import write_whole
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Scenario = Literal["music", "products", "clothes"]
 HELD_OUT = 0.2
@@ -123,11 +125,13 @@ class Dataset:
     @cached_property
     def hash(self) -> str:
         """The first 16 hex digits of the SHA-256 of the tables' contents and of the split."""
+        from pandas.api.types import is_numeric_dtype
+
         digest = hashlib.sha256(f"{self.scenario} {self.split_seed}".encode())
         for table in (self.items, self.interactions, self.users):
             digest.update(b"\0none" if table is None else f"\0{list(table.columns)}".encode())
             for _, column in () if table is None else table.items():
-                if pd.api.types.is_numeric_dtype(column):
+                if is_numeric_dtype(column):
                     digest.update(np.ascontiguousarray(column.to_numpy(), dtype="<f8").tobytes())
                 else:
                     digest.update("\0".join(column.astype(str)).encode())
