@@ -106,7 +106,11 @@ class LanguageModel:
         self.tokenizer: Any = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
 
     def describe(self) -> dict[str, Any]:
-        """Returns what decides this model's answers, JSON-able: weights by content, precision."""
+        """Returns what decides this model's answers, JSON-able; keys the cache.
+
+        A folder's weights are named by their content, as an adapter's are; a hub's model by its
+        commit, SmolLM2 by the version of its package.
+        """
         local = Path(self.name).is_dir()
         if local:
             weights = folder_hash(Path(self.name))
