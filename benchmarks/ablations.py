@@ -42,6 +42,7 @@ from benchmarks.tables import (
     write_tables,
 )
 from benchmarks.variants import online_variants, pretraining_variants
+from recsim_envs.notices import show_notices
 
 Study = Literal["pretraining", "online"]
 FREE_JUDGE = Judging("tfidf")
@@ -152,4 +153,5 @@ def study_table(name: str, title: str, records: Sequence[Record]) -> Table:
 
 
 if __name__ == "__main__":
+    show_notices()
     tyro.cli(main, config=(tyro.conf.OmitArgPrefixes,))

@@ -17,6 +17,7 @@ from benchmarks.experiment import run_cell
 from benchmarks.records import Place
 from llm_oracle.judge import JudgeError
 from recsim_envs.files import write_whole
+from recsim_envs.notices import show_notices
 
 WITH_INPUT = "--end-with-input"
 """Ends the process when its standard input ends: an engine's cells do not outlive it."""
@@ -68,6 +69,7 @@ def end_with_input() -> None:
 
 
 if __name__ == "__main__":
+    show_notices()
     if WITH_INPUT in sys.argv:
         end_with_input()
     try:

@@ -36,6 +36,7 @@ from llm_oracle.texts.prompts import LABELS, STUB, sanitize
 from recsim_envs.arrays import IntArray
 from recsim_envs.data.dataset import Dataset
 from recsim_envs.data.store import load_data
+from recsim_envs.notices import show_notices
 from recsim_envs.report.figures import interval
 
 
@@ -173,4 +174,5 @@ def with_attacked_items(
 
 
 if __name__ == "__main__":
+    show_notices()
     main(tyro.cli(Settings))

@@ -41,6 +41,7 @@ from recsim_envs.data.dataset import Dataset
 from recsim_envs.data.store import load_data
 from recsim_envs.errors import DataError
 from recsim_envs.files import write_whole
+from recsim_envs.notices import show_notices
 from recsim_envs.provenance import git_revision
 from recsim_envs.rewards.ready import LIKED
 
@@ -266,6 +267,7 @@ def text_likeness(dataset: Dataset, questions: Questions) -> FloatArray:
 
 
 if __name__ == "__main__":
+    show_notices()
     try:
         tyro.cli(main, config=(tyro.conf.OmitArgPrefixes,))
     except (DataError, JudgeError) as error:

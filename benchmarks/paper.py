@@ -30,6 +30,7 @@ from benchmarks.records import Place, Record, read_record
 from benchmarks.tables import Table, results_table, write_tables
 from benchmarks.track import check_installed
 from benchmarks.track import track as track_sweep
+from recsim_envs.notices import show_notices
 
 TIMES: dict[Literal[3, 4, 5], tuple[str, ...]] = {3: ("e=0",), 4: ("e=1", "e=2"), 5: ("end",)}
 """When the agents of a table were tested."""
@@ -152,4 +153,5 @@ def records_of(cells: Sequence[Cell], place: Place) -> list[Record]:
 
 
 if __name__ == "__main__":
+    show_notices()
     tyro.cli(main, config=(tyro.conf.OmitArgPrefixes,))

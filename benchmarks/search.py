@@ -20,6 +20,7 @@ from benchmarks.cells import Evaluation, Online, Settings, Simulation, Start, Va
 from benchmarks.engine import Engine, print_failures, run_all
 from benchmarks.records import Place, Record
 from benchmarks.tables import Table, by_variant, estimate, provenance, values_at, write_tables
+from recsim_envs.notices import show_notices
 
 GRID: dict[str, dict[str, tuple[Any, ...]]] = {
     "DQN": {
@@ -140,4 +141,5 @@ def search_table(name: str, title: str, records: Sequence[Record]) -> Table:
 
 
 if __name__ == "__main__":
+    show_notices()
     tyro.cli(main, config=(tyro.conf.OmitArgPrefixes,))

@@ -27,6 +27,7 @@ from recsim_envs.cli import (
 from recsim_envs.data.store import load_data
 from recsim_envs.doctor import doctor_command
 from recsim_envs.errors import DataError
+from recsim_envs.notices import show_notices
 
 DAY = 24 * 3600
 COMPLAINTS = (
@@ -228,6 +229,7 @@ def main() -> None:
         "export-minari": export_minari_command,
         "doctor": doctor_command,
     }
+    show_notices()
     try:
         tyro.extras.subcommand_cli_from_dict(commands, prog="recsim")
     except COMPLAINTS as error:

@@ -14,9 +14,9 @@ import numpy as np
 import recsim_envs  # noqa: F401  registers the environments
 from llm_oracle.interactions import HISTORY, Interactions, Session
 from llm_oracle.judge import NONE
-from llm_oracle.notices import say
 from recsim_envs.data.dataset import Dataset
 from recsim_envs.errors import DataError
+from recsim_envs.notices import logger
 
 ITEMS = "items.csv"
 """The catalogue's file, beside Minari's own."""
@@ -101,7 +101,7 @@ def export_minari(interactions: Interactions, name: str) -> Path:
             _refuse_taken(folder, name)  # by somebody who was faster
             raise
     if not dataset.replica:
-        say(licence)
+        logger.warning(licence)
     return folder
 
 

@@ -1,28 +1,20 @@
-"""The commands ``recsim download``, ``prepare``, ``list`` and ``env-report``."""
+"""The commands ``recsim download``, ``prepare``, ``list`` and ``env-report``.
+
+Each imports what it works with: PyTorch, pandas and scikit-learn take seconds, and ``--help`` needs
+none of them.
+"""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
 
-import torch
 import tyro
 
 from recsim_envs.checks import check_whole
-from recsim_envs.data.coat import read_matrix
-from recsim_envs.data.reading import Reading
-from recsim_envs.data.sizes import print_sizes
-from recsim_envs.data.sources.download import download
-from recsim_envs.data.sources.recognise import import_found, recognise
 from recsim_envs.data.store import check_name, data_home, import_cache, prepared_names
 from recsim_envs.data.stored import read_card
 from recsim_envs.errors import DataError
-from recsim_envs.report.plot import plot_report
-from recsim_envs.report.report import report_on
-from recsim_envs.report.tables import print_report
-from recsim_envs.rewards.card import print_account, print_card
-from recsim_envs.rewards.prepare import prepare
-from recsim_envs.rewards.ready import has_ratings
 
 
 def prepare_command(
@@ -82,6 +74,16 @@ def prepare_command(
         max_epochs: most passes over the sequences; a fit ends earlier when it stops improving.
             Default: 100.
     """
+    import torch
+
+    from recsim_envs.data.coat import read_matrix
+    from recsim_envs.data.reading import Reading
+    from recsim_envs.data.sizes import print_sizes
+    from recsim_envs.data.sources.recognise import import_found, recognise
+    from recsim_envs.rewards.card import print_account, print_card
+    from recsim_envs.rewards.prepare import prepare
+    from recsim_envs.rewards.ready import has_ratings
+
     check_name(name)
     found = recognise(source)
     # Before the reading, which may take long.
@@ -133,6 +135,8 @@ def download_command(
         folder: where to. Default: a folder of that name here.
         sha256: what each file's SHA-256 must be; without it, it is only printed and noted.
     """
+    from recsim_envs.data.sources.download import download
+
     place = download(name, Path(name) if folder is None else folder, sha256)
     print(f"next: recsim prepare {name} {place}")
 
@@ -151,6 +155,12 @@ def env_report_command(
         seed: of users, policies and the one fit.
         output: folder for the JSON record and the plot.
     """
+    import torch
+
+    from recsim_envs.report.plot import plot_report
+    from recsim_envs.report.report import report_on
+    from recsim_envs.report.tables import print_report
+
     check_whole("sessions", sessions)
     # As in preparing: the models are small.
     torch.set_num_threads(1)

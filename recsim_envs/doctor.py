@@ -6,8 +6,6 @@ import os
 import platform
 import shutil
 
-import torch
-
 from recsim_envs.data.store import REPLICAS, data_home, prepared_names
 from recsim_envs.provenance import git_revision, versions
 
@@ -37,6 +35,8 @@ def findings() -> dict[str, dict[str, str]]:
 
 
 def _devices() -> dict[str, str]:
+    import torch
+
     gpus = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
     return {
         "CPUs": str(os.cpu_count()),

@@ -1,4 +1,4 @@
-"""A Gymnasium vector environment as a Stable-Baselines3 ``VecEnv``, without a loop over users."""
+"""A Gymnasium vector environment as a Stable-Baselines3 ``VecEnv``: one call steps all users."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ from recsim_envs.state import State, get_state, set_state
 class BatchedVecEnv(VecEnv):
     """Steps all users with one call of the vector environment.
 
-    Each user's info dict holds the vector environment's named terms for that user, as Python
-    scalars; at the end of a session those of its last step, and SB3's ``terminal_observation`` and
-    ``TimeLimit.truncated``. ``reset_infos`` holds what the last :meth:`reset` said.
+    Only the info dicts, which SB3 wants one a user, are made in a loop over users. Each holds the
+    vector environment's named terms for that user, as Python scalars; at the end of a session those
+    of its last step, and SB3's ``terminal_observation`` and ``TimeLimit.truncated``.
+    ``reset_infos`` holds what the last :meth:`reset` said.
 
     It counts as SB3's ``Monitor`` does: at the end of a session ``episode`` holds its Return ``r``,
     its Length ``l``, the seconds ``t`` since this object was made and, where the infos have it,

@@ -20,6 +20,14 @@ from recsim_envs.data.tables import from_frame
 torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def sb3_logs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """SB3 makes a folder for each ``learn``, empty or not: all the same one, not each in /tmp."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SB3_LOGDIR", str(tmp_path_factory.mktemp("sb3")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     default = Path(__file__).parents[2] / "shared" / "data"

@@ -62,7 +62,8 @@ def server(monkeypatch):
     server.server_close()
 
 
-def test_a_download_that_broke_off_continues(server, tmp_path, capsys):
+def test_a_download_that_broke_off_continues(server, tmp_path, caplog):
+    caplog.set_level("INFO", "recsim")
     server.most = 1_200_000
     for _ in range(2):
         with pytest.raises(DataError, match="Run this again to continue"):
@@ -71,10 +72,9 @@ def test_a_download_that_broke_off_continues(server, tmp_path, capsys):
     server.most = None
     assert download("it", tmp_path) == tmp_path
     assert (tmp_path / "data.bin").read_bytes() == CONTENT
-    printed = capsys.readouterr().out
-    assert "continuing data.bin.part at 2,400,000 of 3,000,000 bytes" in printed
+    assert "continuing data.bin.part at 2,400,000 of 3,000,000 bytes" in caplog.text
     digest = hashlib.sha256(CONTENT).hexdigest()
-    assert f"sha256 {digest}" in printed
+    assert f"sha256 {digest}" in caplog.text
     assert [r for _, r in server.asked] == [None, "bytes=1200000-", "bytes=2400000-"]
     assert {path.name for path in tmp_path.iterdir()} == {"data.bin", "downloads.recsim"}
     assert origin_notes(tmp_path) == [f"origin: data.bin of {server.url}/data.bin, sha256 {digest}"]

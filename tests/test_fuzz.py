@@ -80,9 +80,7 @@ def outcome(kind, names, *errors):
     """Lets pass what names one of ``names``, within the time."""
     start, what = time.process_time(), "read"
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=UserWarning, message=r"order|text|\S+/.*")
-            yield
+        yield
     except errors as error:
         what = "refused"
         assert any(str(name) in str(error) for name in names), f"unnamed: {error}"

@@ -81,7 +81,7 @@ def many(n, seed=0):
     return np.column_stack([*columns, rng.integers(1_200_000_000, 1_400_000_000, n)])
 
 
-def test_an_interrupted_import_continues_where_it_stopped(tmp_path, monkeypatch, capsys):
+def test_an_interrupted_import_continues_where_it_stopped(tmp_path, monkeypatch, caplog):
     table = many(20_000)
     folder = write(tmp_path / "lfm", table.tolist())
     file, size = folder / "LFM-1b_LEs.txt", 50_000
@@ -106,9 +106,10 @@ def test_an_interrupted_import_continues_where_it_stopped(tmp_path, monkeypatch,
             read_events(file, 20, tmp_path / "again", size)
     again = []
     monkeypatch.setattr(lfm1b, "_save", lambda f, p, *rest: (again.append(p), save(f, p, *rest)))
-    capsys.readouterr()
+    caplog.set_level("INFO", "recsim")
+    caplog.clear()
     found, n = read_events(file, 20, tmp_path / "again", size)
-    assert "continuing the import of LFM-1b_LEs.txt after line " in capsys.readouterr().out
+    assert "continuing the import of LFM-1b_LEs.txt after line " in caplog.text
     assert n == 20_000 and found.equals(whole)
     assert min(again) > max(saved) and again[-1] == file.stat().st_size
     # Finished: nothing is read again. Another question is another import.

@@ -104,7 +104,7 @@ def expected(judge, requests, values):
         (6, "Requested sample logprobs of {n}, which is greater than max allowed: 6"),
     ],
 )
-def test_a_cap_is_found_once_and_said(serve, dataset, capsys, cap, refusal):
+def test_a_cap_is_found_once_and_said(serve, dataset, caplog, cap, refusal):
     def answer(path, request):
         n = request["top_logprobs"]
         if n > cap:
@@ -118,7 +118,7 @@ def test_a_cap_is_found_once_and_said(serve, dataset, capsys, cap, refusal):
     least = max(n for n in (1, 5, 20) if n <= cap)
     assert asked[-12:] == [least] * 12
     assert asked[:-12] == [n for n in (20, 5) if n > cap]
-    assert f"refused 20 log-probabilities a question; asking for {least}" in capsys.readouterr().err
+    assert f"refused 20 log-probabilities a question; asking for {least}" in caplog.text
     requests = make_requests(1)
     rest = np.log((1 - sum(PROBABILITIES[:least])) / (6 - least))
     floor = min(np.log(PROBABILITIES[least - 1] / 2), rest)
@@ -254,10 +254,11 @@ def test_a_label_in_several_forms_counts_once():
     assert answer.mass == pytest.approx(np.exp(-1) + np.exp(-1.5))
 
 
-def test_a_key_is_shown_nowhere(serve, dataset, capsys, tmp_path, monkeypatch):
+def test_a_key_is_shown_nowhere(serve, dataset, capsys, caplog, tmp_path, monkeypatch):
     def answer(path, request):
         return 401, {"error": {"message": f"Incorrect API key provided: {KEY}."}}
 
+    caplog.set_level("INFO", "recsim")
     server = serve(answer)
     monkeypatch.setenv("SOME_KEY", f" {KEY}\n")
     cache = tmp_path / "v.sqlite"
@@ -265,7 +266,7 @@ def test_a_key_is_shown_nowhere(serve, dataset, capsys, tmp_path, monkeypatch):
     with pytest.raises(ServerError, match=r"answered 401: .*provided: \*\*\*") as caught:
         judge.choose(*make_requests(1))
     judge.cache.close()
-    shown = str(caught.value) + "".join(capsys.readouterr())
+    shown = str(caught.value) + "".join(capsys.readouterr()) + caplog.text
     files = b"".join(file.read_bytes() for file in tmp_path.iterdir())
     assert KEY not in shown + repr(judge.model.describe()) and KEY.encode() not in files
     for broken in (f"{KEY}\n{KEY}", f"{KEY} b", f"{KEY}é"):
@@ -289,7 +290,7 @@ def test_an_address_with_a_secret_is_refused_and_not_repeated(dataset, url):
     assert "sec" not in str(refused.value).replace("--api-key-env", "")
 
 
-def test_a_pause_that_a_server_names_is_capped_and_shown(serve, capsys, monkeypatch):
+def test_a_pause_that_a_server_names_is_capped_and_shown(serve, caplog, monkeypatch):
     monkeypatch.setattr(connection, "LONGEST_PAUSE", 0.05)
     answers = [(429, {}, {"Retry-After": "3600"}), (200, {"fine": True})]
     server = serve(lambda path, request: answers.pop(0))
@@ -297,15 +298,15 @@ def test_a_pause_that_a_server_names_is_capped_and_shown(serve, capsys, monkeypa
     start = time.monotonic()
     assert link.post({}, threading.Event()) == (200, '{"fine": true}')
     assert time.monotonic() - start < 30
-    said = capsys.readouterr().err
-    assert "answered 429" in said and "in 0.1 s (it asks for 3600 s)" in said
+    assert "answered 429" in caplog.text
+    assert "in 0.1 s (it asks for 3600 s)" in caplog.text
 
 
-def test_a_server_that_is_down_is_reported_while_it_is_waited_for(dataset, capsys):
+def test_a_server_that_is_down_is_reported_while_it_is_waited_for(dataset, caplog):
     judge = judge_on(dataset, "http://127.0.0.1:9", retries=1, backoff=0.001)
     with pytest.raises(ServerError, match="gave no answer"):
         judge.scores(*make_requests(1))
-    assert "recsim: http://127.0.0.1:9/" in capsys.readouterr().err
+    assert "http://127.0.0.1:9/" in caplog.text
 
 
 def test_no_more_requests_are_sent_than_allowed(serve, dataset, tmp_path):

@@ -208,13 +208,13 @@ def test_calibration_error_by_hand():
 
 
 @pytest.mark.parametrize("title", ["", "\U0001f600", "same"])
-def test_texts_without_words_start_at_random_and_say_so(tmp_path, capsys, title):
+def test_texts_without_words_start_at_random_and_say_so(tmp_path, caplog, title):
     events = {"user_id": np.repeat(np.arange(20), 4), "item_id": np.arange(80) % 12}
     items = {"item_id": range(12), "title": [title] * 12}
     dataset = from_frame("bare", events, items, text="title", reading=Reading(rows_in_order=True))
     card = prepare(dataset, tmp_path / "bare", max_epochs=1, embedding_dim=8)
     assert card["item_vectors_start"].startswith("random")
-    assert "start at random" in capsys.readouterr().out
+    assert "start at random" in caplog.text
 
 
 def test_card_shows_the_baselines_on_the_same_questions(chains, tmp_path):

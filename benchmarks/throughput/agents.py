@@ -26,7 +26,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 from stable_baselines3 import DQN
-from stable_baselines3.common.logger import configure
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
@@ -112,7 +112,7 @@ def time_updates(settings: Settings, pretrained: Path) -> dict[str, list[float]]
         agent = make_agent(name.split(",")[0], settings, pretrained)
         agent.learning_starts = warm_up + settings.users  # fills the buffer, learns nothing yet
         agent.learn(warm_up)
-        agent.set_logger(configure(None, []))
+        agent.set_logger(Logger(None, []))
         if "alpha" in name:
             agent.policy.alpha.fill_(0.5 if "<" in name else 1.0)
         agents[name] = agent

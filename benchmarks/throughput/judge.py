@@ -37,6 +37,7 @@ from llm_oracle.scoring.likelihood import LikelihoodScoring
 from llm_oracle.study.evaluate import Questions, next_item_questions
 from llm_oracle.texts.questions import Question
 from recsim_envs.data.store import load_data
+from recsim_envs.notices import show_notices
 from recsim_envs.provenance import git_revision, versions
 
 
@@ -276,4 +277,5 @@ def _with_sdpa(model: LanguageModel, judge: LanguageModelJudge, rows: Questions)
 
 
 if __name__ == "__main__":
+    show_notices()
     main(tyro.cli(Settings))

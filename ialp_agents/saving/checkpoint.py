@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -11,6 +10,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from ialp_agents.saving.agent import LEARNED, in_training, learned, restore_all
 from recsim_envs.errors import DamagedFileError
 from recsim_envs.files import content_hash, write_whole
+from recsim_envs.notices import logger
 from recsim_envs.trees import Tree, from_bytes, to_bytes
 
 FORMAT = 3
@@ -150,7 +150,7 @@ def _read_newest(folder: Path) -> tuple[Path, Tree] | None:
                 raise DamagedFileError(f"{path} is damaged: its content has not its name's hash")
             return path, from_bytes(content, path, FORMAT, KINDS)
         except DamagedFileError as error:
-            warnings.warn(f"{error}; the checkpoint before it is used", stacklevel=2)
+            logger.warning(f"{error}; the checkpoint before it is used")
     if paths:
         raise ValueError(
             f"none of the checkpoints in {folder} can be read: delete them to start from the "

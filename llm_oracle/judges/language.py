@@ -15,7 +15,6 @@ from llm_oracle.calibration import Calibration
 from llm_oracle.judge import NONE, check_request, item_counts
 from llm_oracle.language_model.evidence import LEAST_MASS, check_finite
 from llm_oracle.scoring.label import AnswerScoring, LabelScoring
-from llm_oracle.scoring.likelihood import LikelihoodScoring
 from llm_oracle.texts.item_texts import check_wording, item_texts, shown
 from llm_oracle.texts.prompts import TEMPLATE_VERSIONS
 from llm_oracle.texts.questions import Question, Words
@@ -139,6 +138,8 @@ class LanguageModelJudge:
             return LabelScoring(self.model, words, least_mass)
         if name == "answer":
             return AnswerScoring(cast("Server", self.model), words)
+        from llm_oracle.scoring.likelihood import LikelihoodScoring
+
         model = cast("LanguageModel", self.model)
         return LikelihoodScoring(model, words, self.max_history, self.cache)
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from llm_oracle.judge import NONE, check_request, item_counts
 from recsim_envs.arrays import IntArray
 from recsim_envs.data.dataset import Dataset
 from recsim_envs.data.text import word_options
+from recsim_envs.notices import logger
 
 
 class PopularityJudge:
@@ -54,6 +51,9 @@ class TfidfJudge:
     name = "tfidf"
 
     def __init__(self, dataset: Dataset) -> None:
+        from scipy.sparse import csr_array
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
         self.n_items = dataset.n_items
         # Single letters count as words too: sizes and thread pitches are what tells bolts apart.
         # Words of more than half of the items ("by", "jacket") would make any two items alike.
@@ -63,29 +63,28 @@ class TfidfJudge:
         try:
             self.items = vectorizer.fit_transform(texts)
         except ValueError:  # scikit-learn's for texts without words, or with the same ones all
-            self.items = sp.csr_array((self.n_items, 1))
+            self.items = csr_array((self.n_items, 1))
         else:
             if dataset.users is not None:
                 self.users = vectorizer.transform(dataset.users["text"])
         # How many items hold each word; a word of one item makes it like itself only.
         if np.bincount(self.items.indices, minlength=1).max() < 2 and self.users is None:
-            warnings.warn(
+            logger.warning(
                 f"the item texts of {dataset.name!r} share no word that tells items apart: the "
                 "TF-IDF judge will answer None to every slate of new items. Prepare the data with "
-                "--text columns that describe the items",
-                stacklevel=2,
+                "--text columns that describe the items"
             )
 
     def choose(
         self, histories: IntArray, slates: IntArray, users: IntArray | None = None
     ) -> IntArray:
         """See :meth:`llm_oracle.judge.Judge.choose`."""
+        from scipy.sparse import csr_array
+
         check_request(self.n_items, histories, slates)
         row, column = np.nonzero(histories < self.n_items)
         ones = np.ones(len(row))
-        chosen = sp.csr_array(
-            (ones, (row, histories[row, column])), shape=(len(slates), self.n_items)
-        )
+        chosen = csr_array((ones, (row, histories[row, column])), shape=(len(slates), self.n_items))
         profile = chosen @ self.items  # (B, words)
         if self.users is not None and users is not None:
             profile = profile + self.users[users]

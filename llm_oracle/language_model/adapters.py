@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import safetensors.torch
 from safetensors import SafetensorError
 
 from llm_oracle.calibration import Calibration
@@ -189,6 +188,8 @@ def check_adapter(folder: Path) -> None:
         DataError: unless the weights are safetensors with finite values, and the configuration
             that of a LoRA that names no code and fits into memory.
     """
+    from safetensors.torch import load
+
     file = folder / CONFIG
     config = read_json(file)
     require_fields(config, {"peft_type": str, "r": int}, file)
@@ -202,7 +203,7 @@ def check_adapter(folder: Path) -> None:
         raise DataError(f"{file} sets {other}, which `recsim tune-judge` never does: take it out")
     file = folder / WEIGHTS
     try:
-        weights = safetensors.torch.load(read_whole(file))
+        weights = load(read_whole(file))
     except (SafetensorError, LookupError, TypeError, ValueError, RuntimeError) as error:
         raise DamagedFileError(f"{file} is no safetensors file, or damaged: {error}") from error
     for name, weight in weights.items():

@@ -13,8 +13,8 @@ import urllib3
 from urllib3.util import Retry, Timeout
 
 from llm_oracle.judge import JudgeError
-from llm_oracle.notices import say
 from recsim_envs.errors import DataError
+from recsim_envs.notices import logger
 
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 """Answers of a server that is busy, starting or broken for the moment."""
@@ -143,7 +143,7 @@ class Connection:
             if time.monotonic() < self._next_notice:
                 return
             self._next_notice = time.monotonic() + BETWEEN_NOTICES
-        say(text)
+        logger.warning(text)
 
 
 def excerpt(text: str) -> str:

@@ -26,6 +26,7 @@ from llm_oracle.language_model.evidence import LabelAnswer, check_answer, said
 from llm_oracle.language_model.nf4 import keep_gradients_on_cpu, nf4_config
 from llm_oracle.language_model.packed import PackedLinear, pack
 from llm_oracle.language_model.passes import CausalLM, SharedPrefix, next_token_log_probs
+from llm_oracle.language_model.quiet import ignore_missing_kernel, no_loading_bars
 from llm_oracle.language_model.smollm2 import VERSION, smollm2_folder
 from llm_oracle.texts.prompts import LABELS, LAST_WORD
 
@@ -85,14 +86,19 @@ class LanguageModel:
         elif quantization is not None:
             raise ValueError(f"quantization={quantization!r} is unknown: use 'nf4' or None")
         options["dtype"] = dtype or native_dtype(self.device)
-        model: Any = AutoModelForCausalLM.from_pretrained(source, **options)
+        ignore_missing_kernel()
+        # Downloads take minutes and keep their bars.
+        here = Path(source).is_dir()
+        with no_loading_bars() if here else contextlib.nullcontext():
+            model: Any = AutoModelForCausalLM.from_pretrained(source, **options)
         if quantization is None:
             model = model.to(self.device)
         else:
             keep_gradients_on_cpu(model)
         if self.adapter is not None:
             check_adapter(self.adapter)
-            model.load_adapter(str(self.adapter), use_safetensors=True)
+            with no_loading_bars():
+                model.load_adapter(str(self.adapter), use_safetensors=True)
         self._packed: list[PackedLinear] = []
         if self.device.type == "cpu" and quantization is None and not trainable:
             self._packed = pack(model.get_decoder())
@@ -100,7 +106,11 @@ class LanguageModel:
         self.tokenizer: Any = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
 
     def describe(self) -> dict[str, Any]:
-        """Returns what decides this model's answers, JSON-able: weights by content, precision."""
+        """Returns what decides this model's answers, JSON-able; keys the cache.
+
+        A folder's weights are named by their content, as an adapter's are; a hub's model by its
+        commit, SmolLM2 by the version of its package.
+        """
         local = Path(self.name).is_dir()
         if local:
             weights = folder_hash(Path(self.name))

@@ -20,7 +20,7 @@ from llm_oracle.language_model.evidence import (
     said,
 )
 from llm_oracle.language_model.server_form import CHAT_INSTRUCTION, RequestForm
-from llm_oracle.notices import say
+from recsim_envs.notices import logger
 
 Answer = TypeVar("Answer")
 READING = "2"
@@ -242,5 +242,5 @@ class Server:
             if report:
                 self._next_report = time.monotonic() + BETWEEN_REPORTS
         if report:
-            say(f"{self.label}: {self.spent()}")
+            logger.info(f"{self.label}: {self.spent()}")
         return choice

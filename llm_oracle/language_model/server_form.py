@@ -8,8 +8,8 @@ from typing import Any
 
 from llm_oracle.judge import JudgeError
 from llm_oracle.language_model.evidence import label_of
-from llm_oracle.notices import say
 from llm_oracle.texts.prompts import LAST_WORD
+from recsim_envs.notices import logger
 
 CAPS = (1, 5, 20)
 """Of the log-probabilities a request: some hosted completions; theirs of OpenAI, and TGI; vLLM and
@@ -71,7 +71,7 @@ class RequestForm:
             self._limit = "max_completion_tokens"
         elif "logprob" in text and lower:
             self._cap = max(lower)
-            say(
+            logger.warning(
                 f"{self._url} refused {self._top} log-probabilities a question; asking for "
                 f"{self._cap}, and estimating the labels that are not among them"
             )

@@ -8,7 +8,6 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from llm_oracle.judge import Judge
 from llm_oracle.judges.language import LanguageModelJudge
@@ -153,6 +152,8 @@ def next_item_accuracy(
 
 def ask(judge: Judge, questions: Questions) -> IntArray:
     """Returns the judge's picks (B,), a few questions at a time under a progress bar."""
+    from tqdm.auto import tqdm
+
     picks = []
     starts = range(0, len(questions.slates), BATCH)
     bar = tqdm(starts, desc=judge.name, unit="batch", leave=False)

@@ -20,11 +20,11 @@ from itertools import groupby, pairwise
 from numpy.typing import ArrayLike
 
 from llm_oracle.judge import item_counts
-from llm_oracle.notices import say
 from llm_oracle.texts.prompts import sanitize
 from recsim_envs.data.dataset import Dataset
 from recsim_envs.data.wording import Wording
 from recsim_envs.errors import DataError
+from recsim_envs.notices import logger
 
 MAX_CHARS = 200
 LONGEST_RUN = 4
@@ -66,7 +66,7 @@ def item_texts(dataset: Dataset, counts: ArrayLike | None = None) -> list[str]:
     lost = sum(a != b for a, b in zip(texts, clean, strict=True))
     if lost:
         unknown = sum(a != b == "unknown" for a, b in zip(texts, clean, strict=True))
-        say(
+        logger.warning(
             f"of {len(texts)} item texts {lost} lost words that no two titles share, and {unknown} "
             'of them became "unknown" (docs/judge.md)'
         )

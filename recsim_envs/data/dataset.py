@@ -15,10 +15,9 @@ import json
 from dataclasses import asdict, astuple, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-import pandas as pd
 
 from recsim_envs.arrays import IntArray
 from recsim_envs.data.stored import (
@@ -39,6 +38,9 @@ from recsim_envs.data.wording import (
 )
 from recsim_envs.errors import DamagedFileError, DataError
 from recsim_envs.files import write_whole
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HELD_OUT = 0.2
 """Share of the held-out sequences (the paper, section 5.1: 80% for training, 20% for testing)."""
@@ -144,13 +146,15 @@ class Dataset:
 
         ``attributes`` are not in it: they follow from the texts, which are.
         """
+        from pandas.api.types import is_numeric_dtype
+
         digest = hashlib.sha256(f"{self.scenario} {self.split_seed}".encode())
         if self.own_wording is not None:
             digest.update(f"\0{json.dumps(astuple(self.own_wording))}".encode())
         for table in (self.items, self.interactions, self.users):
             digest.update(b"\0none" if table is None else f"\0{list(table.columns)}".encode())
             for _, column in () if table is None else table.items():
-                if pd.api.types.is_numeric_dtype(column):
+                if is_numeric_dtype(column):
                     digest.update(np.ascontiguousarray(column.to_numpy(), dtype="<f8").tobytes())
                 else:
                     digest.update("\0".join(column.astype(str)).encode())

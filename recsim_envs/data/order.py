@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pandas as pd
 
@@ -11,6 +9,7 @@ from recsim_envs.arrays import IntArray
 from recsim_envs.data.account import Account
 from recsim_envs.data.times import TIME_COLUMNS
 from recsim_envs.errors import DataError
+from recsim_envs.notices import logger
 
 ENOUGH = 20
 """Neighbours: so many stand in the order of the ids by chance once in a million."""
@@ -63,7 +62,7 @@ def check_order(
         note += ", though it is that of the item ids, which a reward model will learn"
     account.note(note)
     if by_id or n_tied == n:
-        warnings.warn(f"{note}: {FIX}", stacklevel=4)
+        logger.warning(f"{note}: {FIX}")
 
 
 def _ranks(item_ids: pd.Series) -> list[IntArray]:

@@ -8,10 +8,9 @@ from __future__ import annotations
 import json
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from recsim_envs.errors import DamagedFileError, DataError
 from recsim_envs.files import (
@@ -25,6 +24,9 @@ from recsim_envs.files import (
     unpack,
     write_whole,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FORMAT = 3
 """Version of the files in a prepared folder. 1: parquet files, rewards that paid for repeats.
@@ -211,6 +213,8 @@ def _bytes_of(file: Path) -> bytes | None:
 
 
 def _read_table(content: bytes, file: Path, kinds: Any) -> pd.DataFrame:
+    import pandas as pd
+
     unpacked = BytesIO(unpack(content, file))
     try:
         with np.errstate(all="raise"):  # of a number too large for its column pandas only warns

@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.decomposition import TruncatedSVD
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from recsim_envs.data.dataset import Dataset
 
@@ -60,6 +58,8 @@ def _terms(pattern: re.Pattern[str], text: str) -> list[str]:
 
 def text_notes(dataset: Dataset) -> list[str]:
     """Says what a reader of the item texts cannot do with them, one sentence each."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
     texts = dataset.items["text"]
     notes = []
     n_empty = int((texts.str.strip() == "").sum())
@@ -102,6 +102,9 @@ def text_features(dataset: Dataset, dim: int = 64, seed: int = 0) -> NDArray[np.
         (n_items, dim), each row of length 1 (or 0 for an item without words, and for all where
         the texts have fewer than two words between them).
     """
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
     texts = dataset.items["text"].tolist()
     try:
         tfidf = TfidfVectorizer(sublinear_tf=True, **word_options(texts)).fit_transform(texts)

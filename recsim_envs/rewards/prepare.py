@@ -18,6 +18,7 @@ from recsim_envs.data.stored import CARD
 from recsim_envs.data.text import text_features, text_notes
 from recsim_envs.errors import DataError
 from recsim_envs.files import write_whole
+from recsim_envs.notices import logger
 from recsim_envs.rewards.baselines import baseline_figures
 from recsim_envs.rewards.deepfm import fit_deepfm
 from recsim_envs.rewards.evaluate import questions_of, reward_model_figures
@@ -115,7 +116,9 @@ def _prepare_sequences(
     start = "latent semantic analysis of the item texts"
     if not np.any(features):
         features, start = None, "random: the item texts hold no word that two of them tell apart"
-        print(f"{dataset.name}: item vectors start at random, for the item texts hold no words")
+        logger.warning(
+            f"{dataset.name}: item vectors start at random, for the item texts hold no words"
+        )
     questions = questions_of(held_out, dataset.n_items, HISTORY_LENGTH)
     models = {}
     for name, (sequences, fit_seed) in fits.items():

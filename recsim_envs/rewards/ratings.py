@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import pandas as pd
 
 from recsim_envs.arrays import Float32Array
 from recsim_envs.data.stored import Stored
 from recsim_envs.errors import DamagedFileError, DataError
 from recsim_envs.files import parse_tensors
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RATING_RANGE = (1.0, 5.0)
 RATINGS_FILE = "ratings.safetensors"

@@ -11,6 +11,7 @@ import urllib3
 from tqdm import tqdm
 
 from recsim_envs.errors import DataError
+from recsim_envs.notices import logger
 
 RECORD = "downloads.recsim"
 """Beside the files, as JSON: where they came from, and their SHA-256. No name of a table's file."""
@@ -88,7 +89,7 @@ def download(name: str, folder: Path, sha256: tuple[str, ...] = ()) -> Path:
     for number, file in enumerate(files):
         url = _fetch(file, folder, sha256[number] if sha256 else None, pooch)
         digest = pooch.file_hash(str(folder / file.name))
-        print(f"{folder / file.name}: sha256 {digest}")
+        logger.info(f"{folder / file.name}: sha256 {digest}")
         record[file.name] = {"url": url, "sha256": digest}
     place = folder
     for file in files:
@@ -145,7 +146,7 @@ class _Resuming:
             self.version.write_text(version or "") if version else self.version.unlink(True)
             left = int(answer.headers.get("Content-Length", 0))
             if start:
-                print(f"continuing {self.part.name} at {start:,} of {start + left:,} bytes")
+                logger.info(f"continuing {self.part.name} at {start:,} of {start + left:,} bytes")
             bar = tqdm(total=start + left, initial=start, unit="B", unit_scale=True)
             with self.part.open("ab" if start else "wb") as stream, bar:
                 for chunk in answer.stream(CHUNK, decode_content=False):

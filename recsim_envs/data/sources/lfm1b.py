@@ -26,6 +26,7 @@ from recsim_envs.data.sources.blocks import BLOCK, blocks, frame_of
 from recsim_envs.data.sources.source import Source
 from recsim_envs.errors import DataError
 from recsim_envs.files import write_whole
+from recsim_envs.notices import logger
 
 EVENTS = {
     "user_id": "int32",
@@ -103,7 +104,7 @@ def read_events(
     folder.mkdir(parents=True, exist_ok=True)
     parts, place, line, users = _progress(folder)
     if place:
-        print(f"continuing the import of {file.name} after line {line - 1:,}")
+        logger.info(f"continuing the import of {file.name} after line {line - 1:,}")
     # How much a packed file holds is not known before its end.
     total = None if file.suffix.casefold() == ".gz" else about.st_size
     bar = tqdm(total=total, initial=place, unit="B", unit_scale=True, desc=file.name)
