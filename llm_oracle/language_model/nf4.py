@@ -20,7 +20,7 @@ def nf4_config() -> BitsAndBytesConfig:
         import bitsandbytes  # noqa: F401 (transformers' own message names no fix)
     except ImportError as error:
         raise ModuleNotFoundError(f"quantization='nf4' needs bitsandbytes: {INSTALL}") from error
-    return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+    return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
