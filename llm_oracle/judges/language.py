@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from llm_oracle.cache import VerdictCache, question_key
 from llm_oracle.calibration import Calibration
-from llm_oracle.judge import NONE, check_request, item_counts
+from llm_oracle.judge import check_request, item_counts
 from llm_oracle.language_model.evidence import LEAST_MASS, check_finite
 from llm_oracle.scoring.label import AnswerScoring, LabelScoring
 from llm_oracle.scoring.likelihood import LikelihoodScoring
@@ -136,6 +136,18 @@ class LanguageModelJudge:
         model = cast("LanguageModel", self.model)
         return LikelihoodScoring(model, words, self.max_history, self.cache)
 
+    def describe(self) -> dict[str, Any]:
+        """Returns what decides what the scores mean, JSON-able; a calibration is for it alone."""
+        about = {
+            **self.model.describe(),
+            "scoring": self.scoring.name,
+            "template": TEMPLATE_VERSION,
+            "max_history": self.max_history,
+        }
+        # The precision that suits a machine moves scores by rounding, which no calibration sees.
+        about.pop("dtype", None)
+        return about
+
     def __deepcopy__(self, memo: dict[int, Any]) -> LanguageModelJudge:
         """Returns itself: verdicts do not change a judge, and its model may fill the memory."""
         return self
@@ -148,9 +160,8 @@ class LanguageModelJudge:
         Raises:
             JudgeError: also for an answer that is no verdict, and for a server that gives none.
         """
-        utilities = self._utilities(histories, slates, users)
-        best, none = utilities[:, :-1], utilities[:, -1]
-        return np.where(best.max(axis=1) > none, best.argmax(axis=1), NONE).astype(np.int64)
+        scores = self.scores(histories, slates, users)
+        return self.calibration.choose(scores, self.counts[slates])
 
     def probabilities(
         self, histories: IntArray, slates: IntArray, users: IntArray | None = None
@@ -159,7 +170,8 @@ class LanguageModelJudge:
 
         The arguments and errors are those of :meth:`choose`.
         """
-        utilities = self._utilities(histories, slates, users)
+        scores = self.scores(histories, slates, users)
+        utilities = self.calibration.utilities(scores, self.counts[slates])
         odds = np.exp(utilities - utilities.max(axis=1, keepdims=True))
         result: Float32Array = odds / odds.sum(axis=1, keepdims=True)
         return result
@@ -209,9 +221,3 @@ class LanguageModelJudge:
 
     def _key(self, question: Question) -> str:
         return question_key(self.scoring.example + question.prompt, question.options)
-
-    def _utilities(
-        self, histories: IntArray, slates: IntArray, users: IntArray | None
-    ) -> Float32Array:
-        scores = self.scores(histories, slates, users)
-        return self.calibration.utilities(scores, self.counts[slates])
