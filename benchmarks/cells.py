@@ -93,6 +93,11 @@ class Judging:
                 "leave it out"
             )
 
+    @property
+    def label(self) -> str:
+        """The judge in titles."""
+        return self.judge if self.calibration is None else f"{self.judge}, calibrated"
+
     def what(self) -> dict[str, Any]:
         """What decides the verdicts, as JSON.
 

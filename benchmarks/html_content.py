@@ -107,7 +107,9 @@ def variants_of(records: Sequence[Record]) -> list[Named]:
         cells = cells.drop(columns="seed").astype(str)
         differing = cells.loc[:, cells.nunique() > 1]
         for mine, (_, row) in zip(several, differing.iterrows(), strict=True):
-            words = [mine[0]["label"], *(f"{n.split('.')[-1]} {v}" for n, v in row.items())]
+            # A setting that a cell has not is left out of it: "nan".
+            own = (f"{n.split('.')[-1]} {v}" for n, v in row.items() if v != "nan")
+            words = [mine[0]["label"], *own]
             old = f" {OLD}" if any(map(is_old, mine)) else ""
             found.append((", ".join(words) + old, mine))
     return found

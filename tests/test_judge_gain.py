@@ -81,19 +81,21 @@ def test_a_true_feature_gains_what_it_should():
 
 def test_nested_models_are_what_their_features_know():
     """Text decides beyond popularity; one judge knows the rest, the other nothing, each apart."""
-    features, answers, sequences, _ = choices_of(np.array([0.8, 1.5, 0.0, 1.0]), units=np.ones(4))
-    slates = np.zeros((N, K), dtype=np.int64)
+    weights, n = np.array([0.8, 1.5, 0.0, 1.0]), 500
+    features, answers, sequences, _ = choices_of(weights, n, units=np.ones(4))
+    slates = np.zeros((n, K), dtype=np.int64)
     questions = Questions(slates, slates, None, answers, sequences)
-    noise = np.random.default_rng(9).standard_normal((N, K))
-    judges = [("knows", features[..., 3]), ("noise", noise), ("knows", features[..., 3])]
-    popularity, text, knows, nothing, again = nested_models(features[..., :3], judges, questions)
+    noise = np.random.default_rng(9).standard_normal((n, K))
+    judges = [("knows", features[..., 3]), ("noise", noise)]
+    popularity, text, knows, nothing = nested_models(features[..., :3], judges, questions, 5)
     assert [m.model for m in (popularity, text, nothing)] == ["popularity", "+ TF-IDF", "+ noise"]
-    alone, _ = cross_fitted(features[..., :1], answers, sequences, 10)
-    assert popularity.gain.value == pytest.approx(alone.mean() + np.log(K))
-    assert text.gain == gain(features, answers, sequences, 1, 3)
-    assert knows.gain == gain(features, answers, sequences, 3, 4)
-    assert knows.gain.low > 0.1 and knows == again
-    assert nothing.gain.low <= 0 and abs(nothing.gain.value) < 0.002
+    assert text.log_likelihood.value - popularity.gain.value - text.gain.value == pytest.approx(
+        -np.log(K)
+    )
+    assert knows.gain.low > 0.1
+    assert knows.gain.value == pytest.approx(knows.log_likelihood.value - text.log_likelihood.value)
+    # Over text, not over the judge before it.
+    assert nothing.gain.low <= 0 and abs(nothing.gain.value) < 0.01
 
 
 def test_choices_by_chance_are_as_likely_as_chance():
