@@ -91,7 +91,7 @@ def main(
     records = [record for record in sweep.records if record["variant"] in wanted]
     if records:
         play = "random" if testing.stochastic else "greedy"
-        title = f"{simulation.env}, {data_label(records[0]['data'])}, judge {judging.judge}"
+        title = f"{simulation.env}, {data_label(records[0]['data'])}, judge {judging.label}"
         name = f"{study}_{simulation.env.split('/')[-1]}"
         table = study_table(name, f"{title}, {study}, {play} play", records)
         table.print()

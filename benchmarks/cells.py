@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from benchmarks.agents import FROM_A_POLICY, FROM_SCRATCH, AgentStart, searched
+from llm_oracle.judges.calibrated import CalibrationCard
 from llm_oracle.language_model.adapters import Quantization
 from llm_oracle.language_model.connection import check_address
+from llm_oracle.language_model.evidence import LEAST_MASS
+from recsim_envs.errors import DataError
 
 Start = Literal["judge", "text", "random"]
 """What an agent starts from: what a judge taught iALP, the item texts, or nothing."""
 REFERENCES, IALP, LLM_ONLINE = "references", "iALP", "LLMOnline"
+WITHOUT_LABELS = ("tfidf", "popularity")
 BEST_START: dict[str, AgentStart] = {
     "recsim/LFM-v0": "text",
     "recsim/Industry-v0": "text",
@@ -40,6 +45,19 @@ class Simulation:
     users: int = 16
 
 
+CalibrationFile = Annotated[
+    CalibrationCard | None,
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="FILE",
+        instance_from_str=lambda words: CalibrationCard.load(Path(words[0])),
+        is_instance=lambda value: value is None or isinstance(value, CalibrationCard),
+        str_from_instance=lambda card: ["None" if card is None else str(card.calibration)],
+    ),
+]
+"""On a command line a file; its content from there on, whatever becomes of the file."""
+
+
 @dataclass(frozen=True)
 class Judging:
     """The judge.
@@ -50,16 +68,48 @@ class Judging:
             URL#MODEL.
         quantization: "nf4" keeps the weights of a model in this process in 4 bits.
         k: candidates a verdict (the paper: 10).
+        calibration: file that `recsim calibrate-judge` wrote for this judge.
+        least_mass: total probability that a language model must give the labels, or its answer is
+            an error.
     """
 
     judge: str = "smollm2"
     quantization: Quantization | None = None
     k: int = 10
+    calibration: CalibrationFile = None
+    least_mass: float = LEAST_MASS
 
     def __post_init__(self) -> None:
-        """Refuses a URL with a password before it is written anywhere."""
+        """Refuses a URL with a password before it is written anywhere, and what would be ignored.
+
+        Raises:
+            DataError: for either.
+        """
         if "://" in self.judge:
             check_address(self.judge)
+        if self.judge in WITHOUT_LABELS and self.least_mass != LEAST_MASS:
+            raise DataError(
+                f"least_mass={self.least_mass:g}, but the judge {self.judge!r} reads no labels: "
+                "leave it out"
+            )
+
+    @property
+    def label(self) -> str:
+        """The judge in titles."""
+        return self.judge if self.calibration is None else f"{self.judge}, calibrated"
+
+    def what(self) -> dict[str, Any]:
+        """What decides the verdicts, as JSON.
+
+        What is as if it were not there is left out, so that cells of before it was there are found.
+        """
+        found = asdict(self)
+        if self.least_mass == LEAST_MASS:
+            del found["least_mass"]
+        del found["calibration"]
+        if self.calibration is not None:
+            found["calibration"] = asdict(self.calibration.calibration)
+        return found
 
 
 @dataclass(frozen=True)
@@ -164,6 +214,8 @@ class Cell:
         """Everything that decides the result but data and code, as JSON."""
         found = asdict(self)
         del found["variant"]["label"]
+        if self.judging is not None:
+            found["judging"] = self.judging.what()
         if self.variant.agent in (*FROM_SCRATCH, *FROM_A_POLICY):
             of_agent = searched(self.variant.agent, self.variant.start)
             found["arguments"] = of_agent | self.variant.changes
@@ -185,7 +237,11 @@ def cell_of(settings: Settings, variant: Variant, seed: int) -> Cell:
 
 
 def read_cell(found: dict[str, Any]) -> Cell:
-    """The cell that :meth:`Cell.what`'s JSON, with its label, describes."""
+    """The cell that :func:`dataclasses.asdict` made plain."""
+    judging = found["judging"]
+    if judging is not None and judging["calibration"] is not None:
+        card = CalibrationCard.read(judging["calibration"], "the cell")
+        found = found | {"judging": judging | {"calibration": card}}
     groups = {
         "simulation": Simulation,
         "testing": Evaluation,

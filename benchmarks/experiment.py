@@ -194,6 +194,8 @@ def judge_of(cell: Cell, place: Place, users: RecommenderVectorEnv) -> Judge:
         seed=cell.seed,
         api_key_env=place.api_key_env,
         max_requests=place.max_requests,
+        least_mass=cell.judging.least_mass,
+        calibration=cell.judging.calibration,
     )
 
 

@@ -104,10 +104,13 @@ def variants_of(records: Sequence[Record]) -> list[Named]:
     found = []
     for several in namesakes.values():
         cells = pd.json_normalize([mine[0]["cell"] for mine in several])
-        cells = cells.drop(columns="seed").astype(str)
+        # What a cell has not is no word of its label, but tells it from those that have it.
+        cells = cells.drop(columns="seed").astype(object)
+        cells = cells.where(cells.notna(), "").astype(str)
         differing = cells.loc[:, cells.nunique() > 1]
         for mine, (_, row) in zip(several, differing.iterrows(), strict=True):
-            words = [mine[0]["label"], *(f"{n.split('.')[-1]} {v}" for n, v in row.items())]
+            own = (f"{name.split('.')[-1]} {value}" for name, value in row.items() if value)
+            words = [mine[0]["label"], *own]
             old = f" {OLD}" if any(map(is_old, mine)) else ""
             found.append((", ".join(words) + old, mine))
     return found

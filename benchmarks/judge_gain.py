@@ -2,11 +2,8 @@
 
     python -m benchmarks.judge_gain --data my-shop --judge smollm2 --questions 300
 
-Each question is a user's history and k candidates, one of which the user really took next. Three
-nested conditional logit models (McFadden, 1974) predict which one: from the candidates' popularity;
-from that and the likeness of their texts to the history's; from these and the model's scores. Each
-is fitted on some of the sequences and measured on the others. What a row gains in log-likelihood
-over the row above it is what its features know and the others do not.
+Each question is a user's history and k candidates, one of which the user really took next; the
+nested models of :mod:`llm_oracle.study.nested` predict which one.
 
 The other candidates are drawn in two ways. Uniformly, as where a judge's accuracy is measured: most
 are then things that hardly anyone takes, and popularity alone explains much. And by popularity: the
@@ -24,31 +21,26 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
-from sklearn.preprocessing import normalize
-from tqdm.auto import tqdm
 
-from benchmarks.choice_model import cross_fitted, mean_by_sequence
 from benchmarks.records import data_label, description_of, made_with
-from benchmarks.tables import Table, write_tables
+from benchmarks.tables import Estimate, Table, write_tables
 from llm_oracle.judge import JudgeError
 from llm_oracle.judges.build import build_judge
 from llm_oracle.judges.language import LanguageModelJudge
-from llm_oracle.judges.simple import TfidfJudge
 from llm_oracle.language_model.adapters import Quantization
-from llm_oracle.study.evaluate import BATCH, Questions
-from recsim_envs.arrays import FloatArray, IntArray
+from llm_oracle.language_model.evidence import LEAST_MASS
+from llm_oracle.study.evaluate import Questions, choices_of, scores_of, users_of
+from llm_oracle.study.nested import FOLDS, known_features, nested_models
+from recsim_envs.arrays import FloatArray
 from recsim_envs.data.dataset import Dataset
 from recsim_envs.data.store import load_data
 from recsim_envs.errors import DataError
 from recsim_envs.files import write_whole
 from recsim_envs.notices import show_notices
 from recsim_envs.provenance import git_revision
-from recsim_envs.rewards.ready import LIKED
 
 HISTORY = 12
 """Choices that TF-IDF sees; a language model may be shown fewer."""
-FEATURES = {"popularity": 1, "+ TF-IDF": 3}
-"""How many of :func:`features_of` each model has; the judge's has all."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +56,7 @@ class Settings:
         k: candidates a question.
         folds: parts of the sequences; each is predicted by a fit on the others.
         seed: of the questions and of the judge's prompts.
+        least_mass: total probability that the model must give the labels.
     """
 
     data: str = "replica/industry"
@@ -71,8 +64,9 @@ class Settings:
     quantization: Quantization | None = None
     questions: int = 300
     k: int = 10
-    folds: int = 10
+    folds: int = FOLDS
     seed: int = 0
+    least_mass: float = LEAST_MASS
 
 
 def main(
@@ -106,11 +100,12 @@ def main(
         seed=settings.seed,
         api_key_env=api_key_env,
         max_requests=max_requests,
+        least_mass=settings.least_mass,
     )
     if not isinstance(judge, LanguageModelJudge):
         raise DataError(
-            f"judge {judge.name!r} picks a candidate and scores none, and popularity and TF-IDF "
-            "are in the table anyway: name a language model, such as smollm2"
+            f"judge {judge.name!r}: popularity and TF-IDF are in the table anyway: name a language "
+            "model, such as smollm2"
         )
     table = gain_table(dataset, judge, settings)
     table.print()
@@ -134,33 +129,25 @@ def gain_table(dataset: Dataset, judge: LanguageModelJudge, settings: Settings) 
         "any item": np.ones(dataset.n_items),
         "by popularity": dataset.popularity.astype(np.float64) + 1,
     }
-    chance = -np.log(settings.k)
     rows: list[tuple[str, ...]] = []
     numbers, n_sequences = [], 0
     for way, weights in ways.items():
-        questions, sequences = draw_questions(
-            dataset, weights, settings.questions, settings.k, settings.seed
-        )
-        n_sequences = len(np.unique(sequences))
-        features = features_of(dataset, judge, questions)
-        before = np.full(settings.questions, chance)
-        rows.append((way, "chance", f"{chance:.3f}", f"{1 / settings.k:.3f}", ""))
-        for model, n in (FEATURES | {f"+ {judge.name}": features.shape[2]}).items():
-            now, right = cross_fitted(
-                features[..., :n], questions.answers, sequences, settings.folds
-            )
+        questions = draw_questions(dataset, weights, settings.questions, settings.k, settings.seed)
+        n_sequences = len(np.unique(questions.sequences))
+        known, scores = known_features(dataset, questions), scores_of(judge, questions)
+        rows.append((way, "chance", f"{-np.log(settings.k):.3f}", f"{1 / settings.k:.3f}", ""))
+        for found in nested_models(known, [(judge.name, scores)], questions, settings.folds):
             cells = []
-            for measure, values in (
-                ("log-likelihood", now),
-                ("accuracy", right),
-                ("gain", now - before),
+            for measure, figure in (
+                ("log-likelihood", found.log_likelihood),
+                ("accuracy", found.accuracy),
+                ("gain", found.gain),
             ):
-                mean = mean_by_sequence(values, sequences)
+                mean = Estimate(*figure, n=n_sequences)
                 cells.append(mean.printed(3, sign=measure == "gain"))
-                about = {"candidates": way, "model": model, "measure": measure}
+                about = {"candidates": way, "model": found.model, "measure": measure}
                 numbers.append({"data": dataset.name, **about, **asdict(mean)})
-            rows.append(("", model, *cells))
-            before = now
+            rows.append(("", found.model, *cells))
     versions = made_with()["versions"]
     notes = (
         f"{settings.questions} questions of {n_sequences} held-out sequences, {settings.k} "
@@ -181,14 +168,11 @@ def gain_table(dataset: Dataset, judge: LanguageModelJudge, settings: Settings) 
     )
 
 
-def draw_questions(
-    dataset: Dataset, weights: FloatArray, n: int, k: int, seed: int
-) -> tuple[Questions, IntArray]:
-    """Draws as :func:`llm_oracle.study.evaluate.next_item_questions` does, with two additions.
+def draw_questions(dataset: Dataset, weights: FloatArray, n: int, k: int, seed: int) -> Questions:
+    """Draws as :func:`llm_oracle.study.evaluate.next_item_questions` does, but with weights.
 
-    That function draws the other candidates uniformly, and does not say which sequence a question
-    comes from, as the folds and the intervals need it. The same seed draws the same histories and
-    true choices, whatever the weights.
+    The same seed draws the same histories and true choices, whatever the weights; so the others
+    have a stream of random numbers of their own, and the two functions draw other questions.
 
     Args:
         dataset: whose held-out sequences are asked about.
@@ -197,25 +181,20 @@ def draw_questions(
         k: candidates a question.
         seed: of all draws.
 
-    Returns:
-        The questions, and the number of the sequence that each comes from, (n,).
-
     Raises:
         DataError: if no held-out sequence has two choices, or the catalogue is too small for k.
     """
-    taken = dataset.interactions[dataset.interactions["sequence"].isin(dataset.held_out)]
-    if "rating" in taken:
-        taken = taken[taken["rating"] >= LIKED]
-    choices = {number: group for number, group in taken.groupby("sequence") if len(group) > 1}
-    if not choices:
+    choices = choices_of(dataset)
+    usable = [number for number in dataset.held_out if len(choices[number]) > 1]
+    if not usable:
         raise DataError("none of the held-out sequences holds two choices: take other data")
     points, others = np.random.default_rng(seed).spawn(2)
-    sequences = points.choice(list(choices), n)
+    sequences = points.choice(usable, n)
     histories = np.full((n, HISTORY), dataset.n_items, dtype=np.int64)
     slates = np.empty((n, k), dtype=np.int64)
     answers = points.integers(k, size=n)
     for row, sequence in enumerate(sequences):
-        items = choices[sequence]["item"].to_numpy(np.int64)
+        items = choices[sequence]
         now = points.integers(1, len(items))
         past = items[max(0, now - HISTORY) : now]
         histories[row, HISTORY - len(past) :] = past
@@ -224,46 +203,7 @@ def draw_questions(
             raise DataError(f"k={k}, but only {len(new)} items are new to a user: lower k")
         drawn = others.choice(new, k - 1, replace=False, p=weights[new] / weights[new].sum())
         slates[row] = np.insert(drawn, answers[row], items[now])
-    users = None
-    if dataset.users is not None:
-        users = np.array([choices[s]["user"].iloc[0] for s in sequences], dtype=np.int64)
-    return Questions(histories, slates, users, answers), sequences.astype(np.int64)
-
-
-def features_of(dataset: Dataset, judge: LanguageModelJudge, questions: Questions) -> FloatArray:
-    """What the models know of each candidate: popularity, two likenesses, the score; (B, k, 4)."""
-    popularity = np.log1p(dataset.popularity[questions.slates])[..., None]
-    scores = []
-    for start in tqdm(range(0, len(questions.slates), BATCH), judge.name, unit="batch"):
-        part = slice(start, start + BATCH)
-        users = None if questions.users is None else questions.users[part]
-        scores.append(judge.scores(questions.histories[part], questions.slates[part], users))
-    return np.concatenate(
-        [popularity, text_likeness(dataset, questions), np.concatenate(scores)[..., None]], axis=2
-    )
-
-
-def text_likeness(dataset: Dataset, questions: Questions) -> FloatArray:
-    """Likeness of each candidate's text to the newest choice and to all of them, (B, k, 2).
-
-    Cosines of :class:`llm_oracle.judges.simple.TfidfJudge`'s vectors. Its own likeness is the
-    second of them times the length of the summed vector, which grows with the history: one weight
-    would mean another thing for each user. These two predict held-out choices of Amazon Industrial
-    and LFM-1M
-    better than either alone and than the judge's own likeness.
-    """
-    tfidf = TfidfJudge(dataset)
-    likeness = np.empty((*questions.slates.shape, 2))
-    for row, slate in enumerate(questions.slates):
-        past = questions.histories[row]
-        past = past[past < dataset.n_items]
-        whole = tfidf.items[past].sum(axis=0)
-        if tfidf.users is not None and questions.users is not None:
-            whole = whole + tfidf.users[questions.users[row]]
-        profile = normalize(np.asarray(whole).reshape(1, -1))[0]
-        likeness[row, :, 0] = (tfidf.items[slate] @ tfidf.items[past[-1:]].T).toarray()[:, 0]
-        likeness[row, :, 1] = tfidf.items[slate] @ profile
-    return likeness
+    return Questions(histories, slates, users_of(dataset, sequences), answers, sequences)
 
 
 if __name__ == "__main__":

@@ -116,7 +116,7 @@ def tables_of(part: Part, paper: Paper, records: list[Record], place: Place) -> 
     notes = [
         WHY,
         *([WHY_COAT] if part.env == "Coat" else []),
-        f"judge {settings.judging.judge}, {settings.pretraining.verdicts:,} verdicts; the end is "
+        f"judge {settings.judging.label}, {settings.pretraining.verdicts:,} verdicts; the end is "
         f"after {settings.online.online_steps:,} recommendations (the paper: 50,000), an epoch is "
         f"{settings.online.epoch:,}; tested {play}, on users of the test split",
     ]

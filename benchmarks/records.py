@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import platform
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -88,11 +88,13 @@ def read_record(file: Path) -> Record | None:
 def write_record(file: Path, cell: Cell, results: Record, wall_s: float) -> Record:
     """Writes a cell's record, as a whole or not at all, and returns it."""
     weights = file.with_suffix("") / POLICY_FILE
+    card = None if cell.judging is None else cell.judging.calibration
     record: Record = {
         "variant": cell.variant.id,
         "label": cell.variant.label,
         "seed": cell.seed,
         "cell": cell.what(),
+        "calibration": None if card is None else asdict(card),
         **data_of(cell.simulation),
         **made_with(),
         "revision": git_revision(),

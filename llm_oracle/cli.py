@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -69,18 +70,76 @@ def tune_judge_command(
     print(f"adapter and card in {output}")
 
 
+@dataclass(frozen=True)
+class JudgeOptions:
+    """How judges are built.
+
+    Attributes:
+        quantization: nf4 keeps the weights of models in this process in 4 bits.
+        api_key_env: environment variable with a server's key; unset, none is sent.
+        max_requests: how many requests may be sent to each server.
+        dollars_per_million_tokens: price of a server's tokens, to show what is spent.
+        least_mass: total probability that a model must give the labels, or its answer is an error.
+    """
+
+    quantization: Quantization | None = None
+    api_key_env: str = "OPENAI_API_KEY"
+    max_requests: int | None = None
+    dollars_per_million_tokens: float | None = None
+    least_mass: float = LEAST_MASS
+
+
+Options = Annotated[JudgeOptions, tyro.conf.arg(name="")]
+DEFAULT = JudgeOptions()
+
+
+def calibrate_judge_command(
+    data: tyro.conf.Positional[str],
+    judge: str,
+    output: Path,
+    n: int = 300,
+    k: int = 10,
+    none_share: float = 0.1,
+    seed: int = 0,
+    options: Options = DEFAULT,
+    cache: Path | None = None,
+) -> None:
+    """Fits how a judge's scores and popularity weigh, on choices of one data set, without tuning.
+
+    Afterwards `--calibration OUTPUT` uses it. One half of the held-out sequences fits it, the other
+    measures what it brings.
+
+    Args:
+        data: a prepared name, or replica/lfm, replica/industry, replica/coat.
+        judge: as for `recsim judge-report`; popularity and tfidf too.
+        output: the JSON file to write.
+        n: questions of each half.
+        k: candidates a question.
+        none_share: share of the questions whose answer is "None of them".
+        seed: of the questions.
+        options: how the judge is built.
+        cache: file of stored verdicts; with one, an interrupted run continues.
+    """
+    from llm_oracle.judges.build import build_judge
+    from llm_oracle.study.calibrate import calibrate_judge, print_calibration
+
+    dataset = load_data(data)
+    built = build_judge(judge, dataset, cache=cache, **asdict(options))
+    card = calibrate_judge(built, dataset, n, k, none_share, seed)
+    print_calibration(card, built.name)
+    card.save(output)
+    print(f"calibration in {output}")
+
+
 def judge_report_command(
     data: tyro.conf.Positional[str],
     judges: tuple[str, ...] = ("popularity", "tfidf", "smollm2"),
     n: int = 300,
     k: int = 10,
     seed: int = 0,
-    quantization: Quantization | None = None,
+    options: Options = DEFAULT,
+    calibration: tuple[Path, ...] = (),
     dollars_per_hour: float | None = None,
-    api_key_env: str = "OPENAI_API_KEY",
-    max_requests: int | None = None,
-    dollars_per_million_tokens: float | None = None,
-    least_mass: float = LEAST_MASS,
     cache: Path | None = None,
     output: Path = Path("runs/judges"),
 ) -> None:
@@ -95,37 +154,28 @@ def judge_report_command(
         n: questions with the true next item, and as many without it.
         k: candidates a question.
         seed: of the questions.
-        quantization: nf4 keeps the weights of models in this process in 4 bits.
+        options: how judges are built.
+        calibration: files of `recsim calibrate-judge`, each for the judge that it was fitted for.
+            With one, all questions are of the half of the sequences that fitted none.
         dollars_per_hour: price of this machine, for the cost of 1,000 verdicts.
-        api_key_env: environment variable with a server's key; unset, none is sent.
-        max_requests: how many requests may be sent to each server.
-        dollars_per_million_tokens: price of a server's tokens, to show what is spent.
-        least_mass: total probability that a model must give the labels, or its answer is an error.
         cache: file of stored verdicts; speeds are reported only for what was not in it. Default one
             that is deleted afterwards.
         output: folder for the JSON record and the plot.
     """
     from llm_oracle.judges.build import build_judge
+    from llm_oracle.judges.calibrated import CalibrationCard, apply_all
+    from llm_oracle.study.calibrate import halves
     from llm_oracle.study.report import compare_judges, plot_report, print_report
 
     dataset = load_data(data)
+    cards = {file: CalibrationCard.load(file) for file in calibration}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         # Some figures ask a question again.
         file = cache or Path(scratch) / "verdicts.sqlite"
-        built = [
-            build_judge(
-                name,
-                dataset,
-                quantization=quantization,
-                cache=file,
-                api_key_env=api_key_env,
-                max_requests=max_requests,
-                dollars_per_million_tokens=dollars_per_million_tokens,
-                least_mass=least_mass,
-            )
-            for name in judges
-        ]
-        report = compare_judges(built, dataset, n, k, seed, dollars_per_hour)
+        built = [build_judge(name, dataset, cache=file, **asdict(options)) for name in judges]
+        apply_all(cards, built, dataset)
+        sequences = halves(dataset)[1] if cards else None
+        report = compare_judges(built, dataset, n, k, seed, dollars_per_hour, sequences)
     print_report(report)
     stem = data.replace("/", "-")
     report.save(output / f"{stem}.json")
@@ -224,6 +274,7 @@ def main() -> None:
         "list": list_command,
         "env-report": env_report_command,
         "tune-judge": tune_judge_command,
+        "calibrate-judge": calibrate_judge_command,
         "judge-report": judge_report_command,
         "cache": cache_command,
         "export-minari": export_minari_command,

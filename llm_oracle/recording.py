@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -162,10 +163,11 @@ class RecordInteractions(VectorWrapper[Any, Any, Any, Any, Any]):
 
 def describe(judge: Judge) -> Tree:
     """What is known of a judge, JSON-able; a server's address stays at home."""
-    about = {"name": judge.name}
+    about: Tree = {"name": judge.name}
     if isinstance(judge, LanguageModelJudge):
         about |= judge.describe()
         about.pop("server", None)
+        about |= {"calibration": asdict(judge.calibration), "seed": judge.seed}
     return about
 
 

@@ -1,5 +1,6 @@
 """A cell: computed once, recorded with all that it was made with, found again by content."""
 
+import hashlib
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from benchmarks.cells import (
     Judging,
     Online,
     Pretraining,
+    Settings,
     Simulation,
     Variant,
     cell_of,
@@ -32,7 +34,11 @@ from benchmarks.variants import (
     online_variants,
     pretraining_variants,
 )
+from llm_oracle import JudgeError, TfidfJudge
 from llm_oracle.interactions import Interactions
+from llm_oracle.study.calibrate import calibrate_judge
+from recsim_envs.data.store import load_data
+from recsim_envs.errors import DataError
 
 INDUSTRY = "recsim/Industry-v0"
 
@@ -106,6 +112,54 @@ def test_only_settings_that_count_are_in_a_cell() -> None:
     assert cell_of(SMALL, dqn, 0) != cell_of(longer, dqn, 0)
     relabelled = replace(dqn, label="another word")
     assert cell_of(SMALL, relabelled, 0).what() == cell_of(SMALL, dqn, 0).what()
+
+
+@pytest.mark.parametrize(
+    ("judging", "key"),
+    [
+        (Judging("tfidf"), "6d657922ae"),
+        (Judging("popularity"), "52a7c7b004"),
+        (Judging(), "a2eff3505e"),
+    ],
+    ids=lambda value: str(value)[:25],
+)
+def test_records_of_before_a_setting_was_there_are_found(judging, key) -> None:
+    """The keys that revision cc8e2a9, which knew no calibration, gave `benchmarks.paper`'s iALP."""
+    cell = cell_of(Settings(Simulation(COAT), judging), ialp_of(COAT), 0)
+    text = json.dumps(cell.what(), sort_keys=True)
+    assert hashlib.sha256(text.encode()).hexdigest()[:10] == key
+    other = replace(judging, judge="smollm2", least_mass=0.3)
+    assert cell_of(Settings(Simulation(COAT), other), ialp_of(COAT), 0).what() != cell.what()
+
+
+def test_a_mass_that_no_judge_reads_is_refused() -> None:
+    with pytest.raises(DataError, match="least_mass=0.3, but the judge 'tfidf' reads no labels"):
+        Judging("tfidf", least_mass=0.3)
+
+
+def test_a_calibration_reaches_the_judge_and_the_record(place) -> None:
+    coat = load_data("replica/coat")
+    card = calibrate_judge(TfidfJudge(coat), coat, n=20, k=4)
+    settings = replace(SMALL, judging=Judging("tfidf", k=4, calibration=card))
+    cell = cell_of(settings, ialp_of(COAT), 0)
+    assert read_cell(json.loads(json.dumps(asdict(cell)))) == cell
+    assert cell.what()["judging"]["calibration"] == asdict(card.calibration)
+    users = experiment.users_of(cell, 2, split="train")
+    judge = experiment.judge_of(cell, place, users)
+    assert (judge.name, judge.calibration) == ("tfidf/calibrated", card.calibration)
+    record = run_cell(cell, place)
+    assert record["calibration"] == asdict(card) and record["judge"] == "tfidf/calibrated"
+    assert place.file(cell) != place.file(cell_of(SMALL, ialp_of(COAT), 0))
+    other = replace(settings, judging=replace(settings.judging, judge="popularity"))
+    with pytest.raises(DataError, match="of model 'tfidf', not 'popularity'"):
+        run_cell(cell_of(other, ialp_of(COAT), 0), place)
+
+
+def test_a_least_mass_reaches_the_judge(place, tiny_llama) -> None:
+    settings = replace(SMALL, judging=Judging(str(tiny_llama), k=4, least_mass=0.7))
+    cell = cell_of(settings, ialp_of(COAT), 0)
+    with pytest.raises(JudgeError, match="less than least_mass=0.7"):
+        run_cell(cell, place)
 
 
 @pytest.mark.parametrize("variant", [AP, ialp_of(COAT)], ids=lambda v: v.id)

@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 from scipy.special import log_softmax
 
-from benchmarks import judge_gain
-from benchmarks.choice_model import cross_fitted, fit_logit, mean_by_sequence
-from benchmarks.judge_gain import HISTORY, Settings, draw_questions, main, text_likeness
+from benchmarks.judge_gain import HISTORY, Settings, draw_questions, main
+from llm_oracle.study import evaluate
+from llm_oracle.study.choice_model import cross_fitted, fit_logit, mean_by_sequence
 from llm_oracle.study.evaluate import LIKED, Questions
+from llm_oracle.study.nested import nested_models, text_likeness
 from recsim_envs.data.reading import Reading
 from recsim_envs.data.store import load_data
 from recsim_envs.data.tables import from_frame
@@ -61,7 +62,7 @@ def test_an_uninformative_score_gains_nothing(seed):
     found = gain(features, answers, sequences, 2, 3)
     assert found.low <= 0
     # 10 fits of one weight too many: about 1 / (2 N) is lost.
-    assert abs(found.mean) < 0.002
+    assert abs(found.value) < 0.002
 
 
 def test_a_true_feature_gains_what_it_should():
@@ -73,9 +74,28 @@ def test_a_true_feature_gains_what_it_should():
     expected = their_best.mean() - alone.mean()
     found = gain(features, answers, sequences, 1, 2)
     assert found.low < expected < found.high
-    assert found.mean == pytest.approx(expected, rel=0.1)
+    assert found.value == pytest.approx(expected, rel=0.1)
     likelihood, _ = cross_fitted(features, answers, sequences, 10)
     assert likelihood.mean() == pytest.approx(best.mean(), abs=0.005)
+
+
+def test_nested_models_are_what_their_features_know():
+    """Text decides beyond popularity; one judge knows the rest, the other nothing, each apart."""
+    weights, n = np.array([0.8, 1.5, 0.0, 1.0]), 500
+    features, answers, sequences, _ = choices_of(weights, n, units=np.ones(4))
+    slates = np.zeros((n, K), dtype=np.int64)
+    questions = Questions(slates, slates, None, answers, sequences)
+    noise = np.random.default_rng(9).standard_normal((n, K))
+    judges = [("knows", features[..., 3]), ("noise", noise)]
+    popularity, text, knows, nothing = nested_models(features[..., :3], judges, questions, 5)
+    assert [m.model for m in (popularity, text, nothing)] == ["popularity", "+ TF-IDF", "+ noise"]
+    assert text.log_likelihood.value - popularity.gain.value - text.gain.value == pytest.approx(
+        -np.log(K)
+    )
+    assert knows.gain.low > 0.1
+    assert knows.gain.value == pytest.approx(knows.log_likelihood.value - text.log_likelihood.value)
+    # Over text, not over the judge before it.
+    assert nothing.gain.low <= 0 and abs(nothing.gain.value) < 0.01
 
 
 def test_choices_by_chance_are_as_likely_as_chance():
@@ -107,13 +127,13 @@ def test_copies_of_a_question_do_not_narrow_the_interval():
     values = np.random.default_rng(0).standard_normal(100)
     once = mean_by_sequence(values, np.arange(100))
     copied = mean_by_sequence(values.repeat(7), np.arange(100).repeat(7))
-    assert (copied.mean, copied.low, copied.high) == pytest.approx((once.mean, once.low, once.high))
-    assert copied.n == 100
+    assert tuple(copied) == pytest.approx(tuple(once))
 
 
 def test_questions_are_what_users_really_took(chains):
     weights = np.ones(chains.n_items)
-    questions, sequences = draw_questions(chains, weights, 50, 5, seed=3)
+    questions = draw_questions(chains, weights, 50, 5, seed=3)
+    sequences = questions.sequences
     true = questions.slates[np.arange(50), questions.answers]
     assert set(sequences) <= set(chains.held_out)
     for row, sequence in enumerate(sequences):
@@ -127,11 +147,11 @@ def test_questions_are_what_users_really_took(chains):
 
 
 def test_weights_change_the_other_candidates_only(chains):
-    evenly, sequences = draw_questions(chains, np.ones(20), 300, 3, seed=0)
+    evenly = draw_questions(chains, np.ones(20), 300, 3, seed=0)
     weights = np.where(np.arange(20) % 5 == 0, 50.0, 1.0)
-    skewed, same = draw_questions(chains, weights, 300, 3, seed=0)
+    skewed = draw_questions(chains, weights, 300, 3, seed=0)
     rows = np.arange(300)
-    np.testing.assert_array_equal(sequences, same)
+    np.testing.assert_array_equal(evenly.sequences, skewed.sequences)
     np.testing.assert_array_equal(evenly.histories, skewed.histories)
     np.testing.assert_array_equal(evenly.answers, skewed.answers)
     true = evenly.slates[rows, evenly.answers]
@@ -142,8 +162,8 @@ def test_weights_change_the_other_candidates_only(chains):
 
 def test_ratings_decide_what_a_choice_is_and_users_are_their_own():
     coat = load_data("replica/coat")
-    questions, sequences = draw_questions(coat, np.ones(coat.n_items), 30, 5, seed=0)
-    for row, sequence in enumerate(sequences):
+    questions = draw_questions(coat, np.ones(coat.n_items), 30, 5, seed=0)
+    for row, sequence in enumerate(questions.sequences):
         mine = coat.interactions[coat.interactions["sequence"] == sequence]
         assert questions.users[row] == mine["user"].iloc[0]
         liked = set(mine["item"][mine["rating"] >= LIKED])
@@ -163,7 +183,9 @@ def test_likeness_is_a_cosine_to_the_newest_and_to_all():
     shop = from_frame("shop", events, items, text="title", reading=Reading(rows_in_order=True))
     history = np.full((1, HISTORY), 4)
     history[0, -2:] = 0, 2
-    likeness = text_likeness(shop, Questions(history, np.array([[0, 1, 2, 3]]), None, np.zeros(1)))
+    nothing = np.zeros(1)
+    questions = Questions(history, np.array([[0, 1, 2, 3]]), None, nothing, nothing)
+    likeness = text_likeness(shop, questions)
     newest, whole = likeness[0, :, 0], likeness[0, :, 1]
     assert newest[2] == pytest.approx(1)
     assert newest[0] == newest[3] == whole[3] == 0
@@ -175,7 +197,7 @@ def test_likeness_is_a_cosine_to_the_newest_and_to_all():
 
 @pytest.mark.parametrize("data", ["replica/coat", "replica/industry"])
 def test_the_command_writes_its_table_and_asks_once(data, tiny_llama, tmp_path, asked, monkeypatch):
-    monkeypatch.setattr(judge_gain, "BATCH", 8)
+    monkeypatch.setattr(evaluate, "BATCH", 8)
     # Random weights give labels hardly any probability.
     monkeypatch.setattr("llm_oracle.language_model.local.check_answer", lambda *answer: None)
     settings = Settings(data, str(tiny_llama), questions=24, k=4, folds=4, seed=1)
@@ -203,7 +225,7 @@ def test_the_command_writes_its_table_and_asks_once(data, tiny_llama, tmp_path, 
 
 
 @pytest.mark.parametrize("judge", ["popularity", "tfidf"])
-def test_a_judge_without_scores_is_refused(judge, tmp_path):
-    with pytest.raises(DataError, match="scores none.*name a language model"):
+def test_a_judge_that_is_in_the_table_anyway_is_refused(judge, tmp_path):
+    with pytest.raises(DataError, match="in the table anyway: name a language model"):
         main(Settings("replica/coat", judge), tmp_path / "cache.sqlite", tmp_path / "output")
     assert not (tmp_path / "output").exists()

@@ -14,11 +14,10 @@ import torch
 from conftest import local_judge
 from safetensors.torch import load_file
 
-from llm_oracle.calibration import Calibration
 from llm_oracle.language_model.adapters import AdapterCard
 from llm_oracle.language_model.local import LanguageModel
 from llm_oracle.study import tune
-from llm_oracle.study.tune import TuneSettings, draw_questions, fit_calibration, tune_judge
+from llm_oracle.study.tune import TuneSettings, draw_questions, tune_judge
 from recsim_envs.data.reading import Reading
 from recsim_envs.data.tables import from_frame
 from recsim_envs.errors import DamagedFileError
@@ -237,21 +236,3 @@ def test_training_questions_come_from_training_sequences(dataset):
     for slate, row, answer in zip(drawn.slates, log_counts, drawn.answers, strict=True):
         for place, (item, value) in enumerate(zip(slate, row, strict=True)):
             assert np.expm1(value) == pytest.approx(counts[item] - (place == answer))
-
-
-def test_the_calibration_is_that_of_the_choices():
-    """Choices drawn from a known conditional logit model give its weights back."""
-    rng = np.random.default_rng(0)
-    scores, log_counts = rng.normal(0, 10, (20_000, 6)), rng.exponential(1, (20_000, 6))
-    true = Calibration(scale=0.2, popularity=0.7, none=3.0)
-    utilities = true.scale * scores + true.popularity * log_counts
-    utilities = np.hstack([utilities, np.full((len(scores), 1), true.none)])
-    answers = (utilities + rng.gumbel(size=utilities.shape)).argmax(axis=1)
-    answers = np.where(answers == 6, -1, answers)
-    found = fit_calibration(scores, log_counts, answers)
-    assert found.scale == pytest.approx(0.2, abs=0.01)
-    assert found.popularity == pytest.approx(0.7, abs=0.05)
-    assert found.none == pytest.approx(3.0, abs=0.1)
-    without = fit_calibration(scores, log_counts, answers, popularity=False)
-    assert without.popularity == 0
-    assert without.none < 2.7

@@ -163,6 +163,14 @@ def test_settings_tell_namesakes_apart(tmp_path, catalogue):
     assert [curve["seeds"] for curve in curves] == [2, 2]
 
 
+def test_a_setting_that_a_cell_has_not_is_not_in_its_label(tmp_path, catalogue):
+    judges = [{"judge": "tfidf"}, {"judge": "smollm2", "least_mass": 0.3}]
+    _, content = written(tmp_path, [record(judging=judge) for judge in judges])
+    curves = content["environments"][0]["plots"][0]["curves"]
+    labels = [curve["label"] for curve in curves]
+    assert labels == ["DQN, judge tfidf", "DQN, judge smollm2, least_mass 0.3"]
+
+
 def test_too_few_sessions_and_one_seed_are_no_error(tmp_path, catalogue):
     short = record(episodes={"steps": [1], "return": [1.0], "length": [1]})
     page, content = written(tmp_path, [short])

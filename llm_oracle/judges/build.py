@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from llm_oracle.judge import Judge
+from llm_oracle.judges.calibrated import CalibrationCard, ScoringJudge
 from llm_oracle.judges.language import LanguageModelJudge
 from llm_oracle.judges.simple import PopularityJudge, TfidfJudge
 from llm_oracle.language_model.adapters import Quantization
@@ -26,7 +26,8 @@ def build_judge(
     max_requests: int | None = None,
     dollars_per_million_tokens: float | None = None,
     least_mass: float = LEAST_MASS,
-) -> Judge:
+    calibration: CalibrationCard | None = None,
+) -> ScoringJudge:
     """Builds a judge; what it knows of popularity comes from the training sequences.
 
     Args:
@@ -43,16 +44,20 @@ def build_judge(
         max_requests: how many requests may be sent to a server in all.
         dollars_per_million_tokens: price of a server's tokens, to show what is spent.
         least_mass: total probability that a language model must give the labels.
+        calibration: what `recsim calibrate-judge` wrote; the judge's name says so. Default the
+            adapter's, or none.
 
     Raises:
-        DataError: if a server's name lacks the model, or its URL may hold a secret.
+        DataError: if a server's name lacks the model, its URL may hold a secret, or the calibration
+            is another judge's.
         ModuleNotFoundError: if a language model's packages are not installed.
     """
+    judge: ScoringJudge
     if name == "popularity":
-        return PopularityJudge(dataset)
-    if name == "tfidf":
-        return TfidfJudge(dataset)
-    if "://" in name:
+        judge = PopularityJudge(dataset)
+    elif name == "tfidf":
+        judge = TfidfJudge(dataset)
+    elif "://" in name:
         from llm_oracle.language_model.server import Server
 
         check_address(name)
@@ -68,15 +73,19 @@ def build_judge(
             dollars_per_million_tokens=dollars_per_million_tokens,
         )
         scoring = "answer" if is_answer else "label"
-        return LanguageModelJudge(
+        judge = LanguageModelJudge(
             dataset, server, scoring, least_mass=least_mass, cache=cache, seed=seed
         )
-    from llm_oracle.language_model.local import LanguageModel
+    else:
+        from llm_oracle.language_model.local import LanguageModel
 
-    model, _, adapter = name.partition("@")
-    loaded = LanguageModel(
-        model,
-        adapter=None if adapter == "bare" else adapter or "shipped",
-        quantization=quantization,
-    )
-    return LanguageModelJudge(dataset, loaded, least_mass=least_mass, cache=cache, seed=seed)
+        model, _, adapter = name.partition("@")
+        loaded = LanguageModel(
+            model,
+            adapter=None if adapter == "bare" else adapter or "shipped",
+            quantization=quantization,
+        )
+        judge = LanguageModelJudge(dataset, loaded, least_mass=least_mass, cache=cache, seed=seed)
+    if calibration is not None:
+        calibration.apply(judge, dataset)
+    return judge

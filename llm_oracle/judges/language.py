@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -12,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from llm_oracle.cache import VerdictCache, question_key
 from llm_oracle.calibration import Calibration
-from llm_oracle.judge import NONE, check_request, item_counts
+from llm_oracle.judge import check_request, item_counts
 from llm_oracle.language_model.evidence import LEAST_MASS, check_finite
 from llm_oracle.scoring.label import AnswerScoring, LabelScoring
 from llm_oracle.texts.item_texts import check_wording, item_texts, shown
@@ -144,15 +143,16 @@ class LanguageModelJudge:
         return LikelihoodScoring(model, words, self.max_history, self.cache)
 
     def describe(self) -> dict[str, Any]:
-        """Returns what decides this judge's choices, JSON-able: model, scoring, calibration."""
-        return {
+        """Returns what decides what the scores mean, JSON-able; a calibration is for it alone."""
+        about = {
             **self.model.describe(),
             "scoring": self.scoring.name,
             "template": TEMPLATE_VERSIONS[self.scoring.name],
-            "calibration": asdict(self.calibration),
             "max_history": self.max_history,
-            "seed": self.seed,
         }
+        # The precision that suits a machine moves scores by rounding, which no calibration sees.
+        about.pop("dtype", None)
+        return about
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LanguageModelJudge:
         """Returns itself: verdicts do not change a judge, and its model may fill the memory."""
@@ -166,9 +166,8 @@ class LanguageModelJudge:
         Raises:
             JudgeError: also for an answer that is no verdict, and for a server that gives none.
         """
-        utilities = self._utilities(histories, slates, users)
-        best, none = utilities[:, :-1], utilities[:, -1]
-        return np.where(best.max(axis=1) > none, best.argmax(axis=1), NONE).astype(np.int64)
+        scores = self.scores(histories, slates, users)
+        return self.calibration.choose(scores, self.counts[slates])
 
     def probabilities(
         self, histories: IntArray, slates: IntArray, users: IntArray | None = None
@@ -177,7 +176,8 @@ class LanguageModelJudge:
 
         The arguments and errors are those of :meth:`choose`.
         """
-        utilities = self._utilities(histories, slates, users)
+        scores = self.scores(histories, slates, users)
+        utilities = self.calibration.utilities(scores, self.counts[slates])
         odds = np.exp(utilities - utilities.max(axis=1, keepdims=True))
         result: Float32Array = odds / odds.sum(axis=1, keepdims=True)
         return result
@@ -227,9 +227,3 @@ class LanguageModelJudge:
 
     def _key(self, question: Question) -> str:
         return question_key(self.scoring.example + question.prompt, question.options)
-
-    def _utilities(
-        self, histories: IntArray, slates: IntArray, users: IntArray | None
-    ) -> Float32Array:
-        scores = self.scores(histories, slates, users)
-        return self.calibration.utilities(scores, self.counts[slates])

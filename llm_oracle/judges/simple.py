@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from llm_oracle.calibration import Calibration
 from llm_oracle.judge import NONE, check_request, item_counts
-from recsim_envs.arrays import IntArray
+from recsim_envs.arrays import FloatArray, IntArray
 from recsim_envs.data.dataset import Dataset
 from recsim_envs.data.text import word_options
 from recsim_envs.notices import logger
@@ -21,20 +24,46 @@ class PopularityJudge:
         dataset: the catalogue.
         counts: (n_items,) interactions an item; default ``dataset.popularity``, those of
             the training sequences.
+        calibration: of the log of one more than the count; default none.
+
+    Attributes:
+        name: how records and tables call it.
     """
 
-    name = "popularity"
-
-    def __init__(self, dataset: Dataset, counts: ArrayLike | None = None) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        counts: ArrayLike | None = None,
+        *,
+        calibration: Calibration | None = None,
+    ) -> None:
+        self.name = "popularity"
         self.n_items = dataset.n_items
         self.counts = item_counts(dataset, counts)
+        self.calibration = calibration
 
     def choose(
         self, histories: IntArray, slates: IntArray, users: IntArray | None = None
     ) -> IntArray:
         """See :meth:`llm_oracle.judge.Judge.choose`."""
+        scores = self.scores(histories, slates, users)
+        if self.calibration is None:
+            return _best(self.counts[slates])
+        return self.calibration.choose(scores, self.counts[slates])
+
+    def scores(
+        self, histories: IntArray, slates: IntArray, users: IntArray | None = None
+    ) -> FloatArray:
+        """Returns log(1 + count) of each candidate, (B, k).
+
+        The arguments and errors are those of :meth:`choose`.
+        """
         check_request(self.n_items, histories, slates)
-        return _best(self.counts[slates])
+        return np.log1p(self.counts[slates].astype(np.float64))
+
+    def describe(self) -> dict[str, Any]:
+        """Returns what the scores are, JSON-able; a calibration is for it alone."""
+        return {"model": "popularity"}
 
 
 class TfidfJudge:
@@ -46,15 +75,28 @@ class TfidfJudge:
 
     Args:
         dataset: the catalogue and its texts.
+        counts: (n_items,) popularity of the items, for a calibration; default
+            ``dataset.popularity``, that of the training sequences.
+        calibration: of likeness and popularity; default none: the most alike, whoever took it.
+
+    Attributes:
+        name: how records and tables call it.
     """
 
-    name = "tfidf"
-
-    def __init__(self, dataset: Dataset) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        counts: ArrayLike | None = None,
+        *,
+        calibration: Calibration | None = None,
+    ) -> None:
+        self.name = "tfidf"
         from scipy.sparse import csr_array
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         self.n_items = dataset.n_items
+        self.counts = item_counts(dataset, counts)
+        self.calibration = calibration
         # Single letters count as words too: sizes and thread pitches are what tells bolts apart.
         # Words of more than half of the items ("by", "jacket") would make any two items alike.
         texts = dataset.items["text"].tolist()
@@ -79,6 +121,18 @@ class TfidfJudge:
         self, histories: IntArray, slates: IntArray, users: IntArray | None = None
     ) -> IntArray:
         """See :meth:`llm_oracle.judge.Judge.choose`."""
+        likeness = self.scores(histories, slates, users)
+        if self.calibration is None:
+            return _best(likeness)
+        return self.calibration.choose(likeness, self.counts[slates])
+
+    def scores(
+        self, histories: IntArray, slates: IntArray, users: IntArray | None = None
+    ) -> FloatArray:
+        """Returns the likeness of each candidate, (B, k), 0 or more.
+
+        The arguments and errors are those of :meth:`choose`.
+        """
         from scipy.sparse import csr_array
 
         check_request(self.n_items, histories, slates)
@@ -91,7 +145,12 @@ class TfidfJudge:
         batch, k = slates.shape
         candidates = self.items[slates.ravel()]  # (B * k, words)
         likeness = candidates.multiply(profile[np.arange(batch).repeat(k)]).sum(axis=1)
-        return _best(np.asarray(likeness).reshape(batch, k))
+        result: FloatArray = np.asarray(likeness).reshape(batch, k)
+        return result
+
+    def describe(self) -> dict[str, Any]:
+        """Returns what the scores are, JSON-able; a calibration is for it alone."""
+        return {"model": "tfidf"}
 
 
 def _best(scores: NDArray[np.number]) -> IntArray:

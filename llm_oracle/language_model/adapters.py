@@ -40,7 +40,6 @@ FIELDS = {
     "template": str,
     "files": dict,
 }
-RULE = dict.fromkeys(("scale", "popularity", "none"), (int, float))
 MOST_RANK = 1024
 UNUSED = (
     "arrow_config",
@@ -154,9 +153,8 @@ class AdapterCard:
         for name, rule in card["calibrations"].items():
             if name not in get_args(Scenario) or not isinstance(rule, dict):
                 raise DamagedFileError(f"{file} is damaged, in the calibration of {name[:80]!r}")
-            require_fields(rule, RULE, f"{file}, {name}")
         calibrations = {
-            name: Calibration(**{field: float(rule[field]) for field in RULE})
+            name: Calibration.read(rule, f"{file}, {name}")
             for name, rule in card["calibrations"].items()
         }
         own = {name: card[name] for name in FIELDS if name != "files"}

@@ -108,7 +108,7 @@ class AnswerScoring:
     """The label that the model writes, for servers that give no log-probabilities.
 
     Scores are 0 and 1, and -1 for all where the answer is "None of them": they are in no unit, and
-    what a calibration makes of them are no probabilities. The attributes are those of
+    what the default calibration makes of them are no probabilities. The attributes are those of
     :class:`LabelScoring`.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -10,8 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from llm_oracle.judge import Judge
+from llm_oracle.judges.calibrated import ScoringJudge
 from llm_oracle.judges.language import LanguageModelJudge
-from recsim_envs.arrays import IntArray
+from recsim_envs.arrays import FloatArray, IntArray
 from recsim_envs.data.dataset import Dataset
 from recsim_envs.errors import DataError
 from recsim_envs.rewards.ready import LIKED
@@ -27,12 +29,14 @@ class Questions(NamedTuple):
         slates: (B, k) the candidates.
         users: (B,) user ids, or None where the data has no user table.
         answers: (B,) index in the slate of what the user really chose, -1 where it is not there.
+        sequences: (B,) number of the sequence that each question comes from.
     """
 
     histories: IntArray
     slates: IntArray
     users: IntArray | None
     answers: IntArray
+    sequences: IntArray
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def next_item_questions(
     if sequences is None:
         sequences = dataset.held_out
     rng = np.random.default_rng(seed)
-    choices = _choices(dataset)
+    choices = choices_of(dataset)
     usable = [s for s in sequences if len(choices[s]) >= 2]
     if not usable:
         raise DataError("none of the sequences holds two choices: pass other sequences")
@@ -110,7 +114,30 @@ def next_item_questions(
             slates[row, answers[row]] = items[now]
     if not with_answer:
         answers = np.full(n, -1)
-    return Questions(histories, slates, _users(dataset, drawn), answers)
+    return Questions(histories, slates, users_of(dataset, drawn), answers, drawn)
+
+
+def mixed_questions(
+    dataset: Dataset, n: int, k: int, none_share: float, seed: int, sequences: IntArray
+) -> Questions:
+    """Draws n questions, a share of them without the true item: their answer is "None of them".
+
+    The other arguments are those of :func:`next_item_questions`.
+    """
+    without = round(n * none_share)
+    parts = [
+        next_item_questions(dataset, size, k, seed, sequences, with_answer=with_answer)
+        for size, with_answer in ((n - without, True), (without, False))
+        if size
+    ]
+    histories, slates, users, answers, numbers = zip(*parts, strict=True)
+    return Questions(
+        np.concatenate(histories),
+        np.concatenate(slates),
+        None if dataset.users is None else np.concatenate(users),
+        np.concatenate(answers),
+        np.concatenate(numbers),
+    )
 
 
 def next_item_accuracy(
@@ -152,22 +179,33 @@ def next_item_accuracy(
 
 def ask(judge: Judge, questions: Questions) -> IntArray:
     """Returns the judge's picks (B,), a few questions at a time under a progress bar."""
+    return np.concatenate([judge.choose(*batch) for batch in _batches(judge, questions)])
+
+
+def scores_of(judge: ScoringJudge, questions: Questions) -> FloatArray:
+    """Returns the judge's scores (B, k), a few questions at a time under a progress bar."""
+    scores = [judge.scores(*batch) for batch in _batches(judge, questions)]
+    return np.concatenate(scores).astype(np.float64)
+
+
+def _batches(
+    judge: Judge, questions: Questions
+) -> Iterator[tuple[IntArray, IntArray, IntArray | None]]:
+    """Yields histories, slates and users of a few questions at a time."""
     from tqdm.auto import tqdm
 
-    picks = []
     starts = range(0, len(questions.slates), BATCH)
     bar = tqdm(starts, desc=judge.name, unit="batch", leave=False)
     for start in bar:
         part = slice(start, start + BATCH)
         users = None if questions.users is None else questions.users[part]
-        picks.append(judge.choose(questions.histories[part], questions.slates[part], users))
+        yield questions.histories[part], questions.slates[part], users
         if isinstance(judge, LanguageModelJudge):
             bar.set_postfix_str(judge.model.spent())
-    return np.concatenate(picks)
 
 
-def _choices(dataset: Dataset) -> list[IntArray]:
-    """What each sequence's user chose, oldest first."""
+def choices_of(dataset: Dataset) -> list[IntArray]:
+    """What each sequence's user chose, oldest first: with ratings, what was rated 4 or 5."""
     if "rating" not in dataset.interactions.columns:
         return dataset.sequences
     ratings = dataset.interactions["rating"].to_numpy()
@@ -176,7 +214,8 @@ def _choices(dataset: Dataset) -> list[IntArray]:
     return [items[rating >= LIKED] for items, rating in parts]
 
 
-def _users(dataset: Dataset, sequences: IntArray) -> IntArray | None:
+def users_of(dataset: Dataset, sequences: IntArray) -> IntArray | None:
+    """The user (B,) of each of the numbered sequences (B,), None without a user table."""
     if dataset.users is None:
         return None
     first = dataset.interactions.drop_duplicates("sequence")

@@ -17,14 +17,21 @@ from scipy.stats import binomtest
 
 from llm_oracle.judge import NONE, Judge
 from llm_oracle.judges.language import LanguageModelJudge
-from llm_oracle.study.evaluate import Questions, ask, next_item_questions
+from llm_oracle.study.evaluate import Questions, ask, next_item_questions, scores_of
+from llm_oracle.study.nested import (
+    FOLDS,
+    NestedModel,
+    known_features,
+    nested_models,
+    nested_table,
+)
 from recsim_envs.arrays import IntArray
 from recsim_envs.data.dataset import Dataset
 from recsim_envs.provenance import git_revision, versions
+from recsim_envs.report.tables import LOG_WIDTH
 
 BINS = 10
 SECONDS_AN_HOUR = 3600
-LOG_WIDTH = 150
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,8 @@ class Report:
         seed: of the questions.
         cards: one a judge.
         agreement: share of the questions on which two judges gave the same verdict.
+        nested: what the language models' scores add to popularity and text, on the same questions;
+            empty where these are of a single sequence.
         versions: of the packages.
         revision: of this code.
     """
@@ -91,6 +100,7 @@ class Report:
     seed: int
     cards: list[JudgeCard]
     agreement: list[list[float]]
+    nested: list[NestedModel]
     versions: dict[str, str]
     revision: str
 
@@ -107,6 +117,7 @@ def compare_judges(
     k: int = 10,
     seed: int = 0,
     dollars_per_hour: float | None = None,
+    sequences: IntArray | None = None,
 ) -> Report:
     """Asks every judge the same questions from held-out sequences.
 
@@ -117,9 +128,11 @@ def compare_judges(
         k: candidates a question.
         seed: of the questions.
         dollars_per_hour: price of this machine.
+        sequences: numbers of the sequences to draw from; default ``dataset.held_out``. Of judges
+            that were calibrated, the second of :func:`llm_oracle.study.calibrate.halves`.
     """
-    questions = next_item_questions(dataset, n, k, seed)
-    hopeless = next_item_questions(dataset, n, k, seed + 1, with_answer=False)
+    questions = next_item_questions(dataset, n, k, seed, sequences)
+    hopeless = next_item_questions(dataset, n, k, seed + 1, sequences, with_answer=False)
     picks, cards = [], []
     for judge in judges:
         card, chosen = _card(judge, questions, hopeless, seed, dollars_per_hour)
@@ -133,6 +146,7 @@ def compare_judges(
         seed=seed,
         cards=cards,
         agreement=[[float((a == b).mean()) for b in picks] for a in picks],
+        nested=_nested(judges, dataset, questions),
         versions=versions(),
         revision=git_revision(),
     )
@@ -180,6 +194,16 @@ def _card(
         dollars_per_1000=None if no_price else hours * dollars_per_hour,  # type: ignore[operator]
     )
     return card, picks
+
+
+def _nested(judges: Sequence[Judge], dataset: Dataset, questions: Questions) -> list[NestedModel]:
+    n_sequences = len(np.unique(questions.sequences))
+    if n_sequences < 2:
+        return []
+    models = [judge for judge in judges if isinstance(judge, LanguageModelJudge)]
+    scores = [(judge.name, scores_of(judge, questions)) for judge in models]
+    known = known_features(dataset, questions)
+    return nested_models(known, scores, questions, min(FOLDS, n_sequences))
 
 
 def _stored_verdicts(judge: Judge) -> int:
@@ -233,7 +257,7 @@ def _calibration(judge: Judge, questions: Questions) -> list[tuple[float, float]
 
 
 def print_report(report: Report, console: Console | None = None) -> None:
-    """Prints the cards and the agreement between judges."""
+    """Prints the cards, the agreement between judges, and what their scores add."""
     table = Table(
         title=f"Judges on {report.data}, {report.data_hash}: next item among {report.k}, "
         f"n = {report.n}, chance {1 / report.k:.0%}",
@@ -282,6 +306,8 @@ def print_report(report: Report, console: Console | None = None) -> None:
     console = console or Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
     console.print(table)
     console.print(agreement)
+    if report.nested:
+        console.print(nested_table(report.nested))
 
 
 def plot_report(report: Report, file: Path) -> None:

@@ -22,11 +22,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from peft import LoraConfig
-from scipy.optimize import minimize
 from torch import Tensor
 from tqdm.auto import trange
 
-from llm_oracle.calibration import Calibration
 from llm_oracle.judge import Judge
 from llm_oracle.judges.language import LanguageModelJudge
 from llm_oracle.judges.simple import PopularityJudge, TfidfJudge
@@ -34,10 +32,10 @@ from llm_oracle.language_model.adapters import AdapterCard, TuneSettings
 from llm_oracle.language_model.local import LanguageModel
 from llm_oracle.scoring.label import LabelScoring
 from llm_oracle.scoring.likelihood import LikelihoodScoring
-from llm_oracle.study.evaluate import Questions, ask, next_item_accuracy, next_item_questions
+from llm_oracle.study.choice_model import fit_calibration
+from llm_oracle.study.evaluate import Questions, mixed_questions, next_item_accuracy, scores_of
 from llm_oracle.texts.prompts import TEMPLATE_VERSIONS
 from llm_oracle.texts.questions import Question
-from recsim_envs.arrays import IntArray
 from recsim_envs.data.dataset import Dataset
 from recsim_envs.errors import DamagedFileError, DataError
 from recsim_envs.files import read_json, read_whole, write_whole
@@ -142,20 +140,7 @@ def draw_questions(
     The true item does not count itself: to know that somebody took it is the question. Where the
     question has no true item, its answer is -1.
     """
-    sequences = data.train
-    without = round(n * settings.none_share)
-    parts = [
-        next_item_questions(data, size, settings.k, seed, sequences, with_answer=with_answer)
-        for size, with_answer in ((n - without, True), (without, False))
-        if size
-    ]
-    histories, slates, users, answers = zip(*parts, strict=True)
-    drawn = Questions(
-        np.concatenate(histories),
-        np.concatenate(slates),
-        None if data.users is None else np.concatenate(users),
-        np.concatenate(answers),
-    )
+    drawn = mixed_questions(data, n, settings.k, settings.none_share, seed, data.train)
     counts = data.popularity[drawn.slates].astype(float)  # (n, k)
     rows = np.flatnonzero(drawn.answers >= 0)
     counts[rows, drawn.answers[rows]] -= 1
@@ -163,45 +148,11 @@ def draw_questions(
 
 
 def calibrate(judge: LanguageModelJudge, data: Dataset, settings: TuneSettings, seed: int) -> None:
-    """Fits the judge's calibration on training questions, by maximum likelihood.
-
-    The k + 1 utilities are linear in the three parameters, so the likelihood has one maximum.
-    """
+    """Fits the judge's calibration on training questions, by maximum likelihood."""
     n = settings.calibration_questions
     drawn, log_counts = draw_questions(data, n, settings, seed)
-    ask(judge, drawn)  # under a progress bar, into the cache
-    scores = judge.scores(drawn.histories, drawn.slates, drawn.users)
+    scores = scores_of(judge, drawn)
     judge.calibration = fit_calibration(scores, log_counts, drawn.answers, settings.popularity)
-
-
-def fit_calibration(
-    scores: NDArray[np.floating],
-    log_counts: NDArray[np.floating],
-    answers: IntArray,
-    popularity: bool = True,
-) -> Calibration:
-    """Fits a conditional logit model.
-
-    Args:
-        scores: (n, k) nats.
-        log_counts: (n, k) log(1 + popularity).
-        answers: (n,) index of the choice, -1 for "None of them".
-        popularity: False leaves its weight at 0.
-    """
-    right = np.where(answers < 0, scores.shape[1], answers)[:, None]  # (n, 1)
-
-    def loss(weights: NDArray[np.floating]) -> float:
-        scale, weight, none = weights
-        chosen = scale * scores + weight * log_counts * popularity
-        utilities = np.hstack([chosen, np.full((len(scores), 1), none)])  # (n, k + 1)
-        utilities = utilities - utilities.max(axis=1, keepdims=True)
-        log_probs = utilities - np.log(np.exp(utilities).sum(axis=1, keepdims=True))
-        # A weak prior keeps the weights finite where questions are few and easy.
-        prior = 1e-4 * float(weights @ weights)
-        return prior - float(np.take_along_axis(log_probs, right, axis=1).mean())
-
-    scale, weight, none = minimize(loss, np.array([0.2, 0.0, 2.0])).x
-    return Calibration(float(scale), float(weight * popularity), float(none))
 
 
 def train_lora(

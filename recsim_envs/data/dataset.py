@@ -2,8 +2,9 @@
 
 A :class:`Dataset` is immutable, knows its content hash, so that a result can name the exact data it
 came from, and owns the split into a training and a held-out part: whatever learns, counts or cleans
-asks it for :attr:`Dataset.train`, and only what measures for :attr:`Dataset.held_out`. On disk it
-is a folder of compressed CSV files beside ``dataset.json``.
+asks it for :attr:`Dataset.train`, and only what measures, or calibrates a judge on a half of it,
+for :attr:`Dataset.held_out`. On disk it is a folder of compressed CSV files beside
+``dataset.json``.
 """
 
 from __future__ import annotations

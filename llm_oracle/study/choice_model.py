@@ -1,15 +1,16 @@
-"""Conditional logit models of choices (McFadden, 1974), measured on sequences not fitted on."""
+"""Conditional logit models of choices (McFadden, 1974): their fit, and what they are worth."""
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 from sklearn.model_selection import GroupKFold
 
-from benchmarks.tables import Estimate
+from llm_oracle.calibration import Calibration
 from recsim_envs.arrays import FloatArray, IntArray
-from recsim_envs.report.figures import ratio_of
+from recsim_envs.report.figures import Figure, ratio_of
 
 RIDGE = 0.1
 """In nats: too small to matter, but a feature that always decides keeps a finite weight."""
@@ -64,8 +65,32 @@ def fit_logit(features: FloatArray, answers: IntArray) -> FloatArray:
     return weights
 
 
-def mean_by_sequence(values: FloatArray, sequences: IntArray) -> Estimate:
+def fit_calibration(
+    scores: NDArray[np.floating],
+    log_counts: NDArray[np.floating],
+    answers: IntArray,
+    popularity: bool = True,
+) -> Calibration:
+    """Fits the three numbers of a judge's calibration, by :func:`fit_logit`.
+
+    The k + 1 utilities are linear in them, so the likelihood has one maximum.
+
+    Args:
+        scores: (B, k) in any units.
+        log_counts: (B, k) log(1 + popularity).
+        answers: (B,) index of the choice, -1 for "None of them".
+        popularity: False leaves its weight at 0.
+    """
+    n, k = scores.shape
+    features = np.zeros((n, k + 1, 3))
+    features[:, :k, 0] = scores
+    features[:, :k, 1] = log_counts * popularity
+    features[:, k, 2] = 1.0
+    weights = fit_logit(features, np.where(answers < 0, k, answers))
+    return Calibration(*(float(weight) for weight in weights))
+
+
+def mean_by_sequence(values: FloatArray, sequences: IntArray) -> Figure:
     """The mean of the questions' values (B,), its interval from resampling whole sequences."""
     _, place = np.unique(sequences, return_inverse=True)
-    sums, sizes = np.bincount(place, values), np.bincount(place)
-    return Estimate(*ratio_of(sums, sizes), n=len(sums))
+    return ratio_of(np.bincount(place, values), np.bincount(place))
