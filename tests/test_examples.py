@@ -1,16 +1,11 @@
 """Each example runs on a small budget."""
 
-import re
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-import recsim_envs.rewards.prepare as fitting
 from examples import maskable_ppo, own_data, plain_pytorch, ppo
-from ialp_agents import IALP
 
 
 @pytest.fixture(autouse=True)
@@ -47,24 +42,6 @@ def shop():
     items = {"item_id": [f"{i:03}" for i in range(20)], "brand": ["acme"] * 20}
     titles = [f"{'red blue green steel'.split()[i // 5]} bolt {i}" for i in range(20)]
     return interactions, pd.DataFrame(items | {"title": titles})
-
-
-def test_the_lines_of_the_page_on_own_data_run(tmp_path, monkeypatch, capsys):
-    """As they stand there, but for the budget."""
-    monkeypatch.setenv("RECSIM_DATA", str(tmp_path))
-    page = (Path(__file__).parents[1] / "docs" / "own-data.md").read_text()
-    lines = re.search(r"```python\n(.*?)```", page, re.DOTALL).group(1)
-    assert len([line for line in lines.splitlines() if not re.match("import|from|$", line)]) <= 10
-    fit, learn = fitting.fit_reward_model, IALP.learn
-    quick = {"max_epochs": 1}
-    monkeypatch.setattr(fitting, "fit_reward_model", lambda *a, **k: fit(*a, **(k | quick)))
-    monkeypatch.setattr(IALP, "learn", lambda self, steps: learn(self, steps // 10))
-    interactions, items = shop()
-    exec(lines, {"interactions": interactions, "items": items})
-    hit_rate, played = capsys.readouterr().out.splitlines()[-2:]
-    assert 0 <= float(hit_rate) <= 1
-    return_, deviation = map(float, re.findall(r"\d+\.\d+", played))
-    assert 0 < return_ < 30 and deviation > 0
 
 
 def test_own_data_from_a_folder(tmp_path, monkeypatch, capsys):
