@@ -27,6 +27,7 @@ from recsim_envs.cli import (
 from recsim_envs.data.store import load_data
 from recsim_envs.doctor import doctor_command
 from recsim_envs.errors import DataError
+from recsim_envs.play import play_command
 
 DAY = 24 * 3600
 COMPLAINTS = (
@@ -205,6 +206,7 @@ def main() -> None:
         "tune-judge": tune_judge_command,
         "judge-report": judge_report_command,
         "cache": cache_command,
+        "play": play_command,
         "doctor": doctor_command,
     }
     try:
