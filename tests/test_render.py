@@ -55,7 +55,7 @@ def test_text_of_a_known_session():
         "patience " + 15 * "█" + 15 * "░" + " 5.50, leaves below 1",
         "Return 14.00, Length 14 of 30",
     ]
-    assert max(map(len, lines)) <= 100
+    assert max(map(len, lines)) <= 120
 
 
 def test_who_has_left_has_no_patience_but_a_reason():
@@ -160,8 +160,10 @@ def test_a_missing_library_is_named(monkeypatch):
 # Many users
 
 
-@ids
-@pytest.mark.parametrize("mode", ["Disabled", "NextStep", "SameStep"])
+@pytest.mark.parametrize(
+    ("env_id", "mode"),
+    [(IDS[0], "Disabled"), (IDS[2], "Disabled"), (IDS[2], "NextStep"), (IDS[2], "SameStep")],
+)
 def test_a_vector_environment_shows_each_user_as_the_single_one_does(env_id, mode):
     single = gym.make(env_id, render_mode="ansi")
     users = gym.make_vec(env_id, num_envs=1, render_mode="ansi", autoreset_mode=mode)
@@ -195,7 +197,7 @@ def test_frames_are_those_of_gymnasiums_own_vector_environment():
 
 
 def test_a_vector_environment_continues_its_frames():
-    users, again = (gym.make_vec(IDS[0], num_envs=2, render_mode="ansi") for _ in range(2))
+    users, again = (gym.make_vec(IDS[2], num_envs=2, render_mode="ansi") for _ in range(2))
     users.reset(seed=0)
     users.step([1, 2])
     state = get_state(users)
@@ -204,7 +206,7 @@ def test_a_vector_environment_continues_its_frames():
     for env in (users, again):
         env.step([3, 4])
     assert again.render() == users.render()
-    blind = gym.make_vec(IDS[0], num_envs=2)
+    blind = gym.make_vec(IDS[2], num_envs=2)
     blind.reset(seed=0)
     with pytest.raises(ValueError, match="renders=True.*renders=False"):
         set_state(blind, state)
@@ -219,7 +221,7 @@ def test_sb3_gets_images_of_all_users():
 
 
 def test_no_mode_costs_no_log():
-    users = gym.make_vec(IDS[0], num_envs=2)
+    users = gym.make_vec(IDS[2], num_envs=2)
     users.reset(seed=0)
     users.step([1, 2])
     assert users.get_state()["logs"] == []

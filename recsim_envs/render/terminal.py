@@ -12,7 +12,7 @@ from rich.text import Text
 from recsim_envs.render.session import Session
 from recsim_envs.users.patience import Patience
 
-WIDTH = 100
+WIDTH = 120
 """Characters a line; a narrower terminal has its own."""
 ROWS = 12
 """The latest recommendations that are shown, so that a session fits on a screen."""
@@ -30,10 +30,10 @@ def show(session: Session, fps: float) -> None:
     """Prints the session; on a terminal in place of what stood there, and waits 1 / fps s."""
     console = Console()
     if not console.is_terminal:
-        console.print(drawn(session), width=WIDTH)
+        print(as_text(session))
         return
     console.clear()
-    console.print(drawn(session), width=min(WIDTH, console.width))
+    console.print(drawn(session), width=WIDTH)
     time.sleep(1 / fps)
 
 
