@@ -134,7 +134,8 @@ class BatchedVecEnv(VecEnv):
 
     def get_images(self) -> list[NDArray[np.uint8] | None]:
         """Each user's frame, where the vector environment has ``render_mode="rgb_array"``."""
-        return list(self.env.render() or ())
+        frames: Any = self.env.render()
+        return list(frames or ())
 
     def close(self) -> None:
         """Closes the vector environment."""

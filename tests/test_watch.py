@@ -3,6 +3,7 @@
 import http.client
 import io
 import json
+import re
 import sys
 import threading
 from types import SimpleNamespace
@@ -169,8 +170,8 @@ def test_a_browser_steps_through_two_sessions(served, browser, tmp_path, scheme,
     expect(right.locator("tbody tr")).to_have_count(0)
 
     page.get_by_role("button", name="next", exact=True).click()
-    page.keyboard.press("Tab")
-    page.get_by_role("button", name="next", exact=True).click()
+    page.locator("h1").click()
+    page.keyboard.press("ArrowRight")
     expect(place).to_have_text("step 2 of 30")
     expect(right.locator("tbody tr")).to_have_count(2)
     earned = sum(step["reward"] for step in oracle["steps"][:2])
@@ -180,8 +181,9 @@ def test_a_browser_steps_through_two_sessions(served, browser, tmp_path, scheme,
     expect(place).to_have_text("step 1 of 30")
 
     page.get_by_role("button", name="play").click()
-    expect(place).to_have_text("step 2 of 30")
+    expect(place).to_have_text(re.compile("step ([3-9]|1.) of 30"))
     page.get_by_role("button", name="pause").click()
+    expect(page.get_by_role("button", name="play")).to_be_visible()
 
     page.fill("#seed", "7")
     page.press("#seed", "Enter")
@@ -193,7 +195,6 @@ def test_a_browser_steps_through_two_sessions(served, browser, tmp_path, scheme,
     expect(place).to_have_text("step 0 of 30")
     for _ in session["steps"]:
         page.get_by_role("button", name="next", exact=True).click()
-    assert session["left"]
     expect(left.locator(".ending")).to_have_text(session["ending"])
 
     whole = page.screenshot(full_page=True)

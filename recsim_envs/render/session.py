@@ -128,10 +128,12 @@ def session_of(
         )
         for terms, patience in zip(log.steps, patiences[1:], strict=True)
     ]
-    known = user is not None and dataset.users is not None
+    who = ""
+    if user is not None and dataset.users is not None:
+        who = f"user {user}: {one_line(dataset.users['text'][user])}"
     return Session(
         data=f"{dataset.name}, {'REPLICA (synthetic)' if dataset.replica else 'real'}",
-        user=f"user {user}: {one_line(dataset.users['text'][user])}" if known else "",
+        user=who,
         before=[item_text(dataset, item) for item in log.before],
         steps=steps,
         patience=patiences[-1],
