@@ -13,7 +13,7 @@ from PIL import Image
 from playwright.sync_api import expect
 from stable_baselines3 import DQN
 
-from ialp_agents import AIALP, IALP, PG, SASRecQPolicy
+from ialp_agents import AIALP, IALP, PG, SASRecActorCriticPolicy, SASRecQPolicy
 from ialp_agents.watch import __main__ as command
 from ialp_agents.watch.server import WatchServer
 from ialp_agents.watch.stage import RANDOM, TRAINED, Stage, load_policy
@@ -71,7 +71,7 @@ def test_a_policy_is_greedy_whatever_file_it_comes_from(tmp_path):
     ialp = IALP("SASRecPolicy", env, buffer_size=10, **arguments)
     ialp.save_pretrained(tmp_path / "folder")
     agents = [ialp, AIALP.from_pretrained(ialp, env, scheme="ap", buffer_size=10)]
-    agents.append(PG("SASRecActorCriticPolicy", env, **arguments))
+    agents.append(PG(SASRecActorCriticPolicy, env, **arguments))
     sources = [tmp_path / "folder"]
     for agent in agents:
         sources.append(tmp_path / f"{type(agent).__name__}.zip")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from functools import cache
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,8 +109,10 @@ def _write(
     """Writes one line, cut with an ellipsis where it would be wider than ``room`` pixels."""
     font = _font(size, bold)
     if draw.textlength(text, font) > room:
-        widths = range(1, len(text))
-        fits = bisect_right(widths, room, key=lambda n: draw.textlength(f"{text[:n]}…", font))
+        lengths = range(1, len(text))
+        fits = bisect_right(
+            lengths, room, key=lambda n: ceil(draw.textlength(f"{text[:n]}…", font))
+        )
         text = f"{text[:fits].rstrip()}…"
     draw.text(place, text, colour, font, anchor)
 
