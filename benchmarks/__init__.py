@@ -1,1 +1,1 @@
-"""The paper's tables and figures, measured: see ``benchmarks.compare``."""
+"""The paper's tables and figures, measured: see ``benchmarks.paper``."""

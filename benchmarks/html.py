@@ -19,6 +19,7 @@ from benchmarks.html_content import environments, provenance
 from benchmarks.records import Record
 from benchmarks.tables import Table
 from recsim_envs.files import write_whole
+from recsim_envs.render import LOOK
 
 TEMPLATE = "html_template.html"
 DASHES = ("dash", "dot", "dashdot", "longdash", "longdashdot")
@@ -81,7 +82,7 @@ def render(content: Record) -> str:
         lstrip_blocks=True,
     )
     page = templates.get_template(TEMPLATE)
-    return page.render(content, figures=figures, plotlyjs=get_plotlyjs())
+    return page.render(content, figures=figures, plotlyjs=get_plotlyjs(), look=LOOK.read_text())
 
 
 def figure(plot: Record) -> go.Figure:

@@ -29,6 +29,7 @@ from recsim_envs.data.store import load_data
 from recsim_envs.doctor import doctor_command
 from recsim_envs.errors import DataError
 from recsim_envs.notices import show_notices
+from recsim_envs.play import play_command
 
 DAY = 24 * 3600
 COMPLAINTS = (
@@ -278,6 +279,7 @@ def main() -> None:
         "judge-report": judge_report_command,
         "cache": cache_command,
         "export-minari": export_minari_command,
+        "play": play_command,
         "doctor": doctor_command,
     }
     show_notices()

@@ -48,6 +48,10 @@ class CoatEnv(RecommenderEnv):
     to the most alike recent coat; infinite at first). `reset` returns the same keys: no coat was
     recommended yet, so `item` is `n_items`, `distinct` 0 and `nearest` infinite.
 
+    ## Rendering
+    "human", "ansi" and "rgb_array", as in LFM-v0. The bar is full at twice `leave_distance` to the
+    most alike recent coat, and empty where the shopper leaves.
+
     ## Arguments
     ```python
     gym.make("recsim/Coat-v0", data="replica", split="train", window="exact")

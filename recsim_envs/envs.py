@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any, SupportsFloat
 
@@ -14,8 +15,13 @@ from numpy.typing import NDArray
 from recsim_envs.arrays import BoolArray
 from recsim_envs.checks import ONE_ITEM, as_ids
 from recsim_envs.data.dataset import Dataset
+from recsim_envs.render.session import Session, SessionLog, session_of
 from recsim_envs.state import State, check_settings
+from recsim_envs.users.patience import Patience
 from recsim_envs.users.simulator import Observation, Simulator, Start, Terms
+
+RENDER_FPS = 1
+"""Frames a second: a recommendation has to be read."""
 
 
 class RecommenderVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
@@ -35,13 +41,16 @@ class RecommenderVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
 
     Args:
         simulator: the users.
-        render_mode: None; a vector environment renders nothing.
+        render_mode: "ansi" or "rgb_array": :meth:`render` returns a frame for each user; None
+            draws nothing, and is faster.
         autoreset_mode: one of the above, or its value as a string ("SameStep").
 
     Raises:
-        TypeError: for a render mode; libraries that try one take it as "not supported".
+        TypeError: for another render mode; libraries that try one take it as "not supported".
         ValueError: for an unknown autoreset mode.
     """
+
+    metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array"], "render_fps": RENDER_FPS}
 
     def __init__(
         self,
@@ -49,10 +58,10 @@ class RecommenderVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         render_mode: str | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
     ) -> None:
-        _check_render_mode(render_mode, [])
-        self.render_mode = None
+        _check_render_mode(render_mode, self.metadata["render_modes"])
+        self.render_mode = render_mode
         self.autoreset_mode = _read_autoreset_mode(autoreset_mode)
-        self.metadata = {"render_modes": [], "autoreset_mode": self.autoreset_mode}
+        self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.simulator = simulator
         self.num_envs = simulator.n
         self.single_observation_space = simulator.observation_space
@@ -61,6 +70,8 @@ class RecommenderVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._needs_reset = np.ones(self.num_envs, dtype=bool)  # (N,)
         self._pending = np.zeros(self.num_envs, dtype=bool)  # (N,) replaced by the next step
+        # One a user, kept for frames alone.
+        self._logs = [] if render_mode is None else [SessionLog() for _ in range(self.num_envs)]
 
     @property
     def dataset(self) -> Dataset:
@@ -93,6 +104,7 @@ class RecommenderVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self.simulator.reset(mask, self.np_random, chosen)
         self._needs_reset &= ~mask
         self._pending &= ~mask
+        self._begin_logs(mask)
         return self.simulator.observe(), masked(self.simulator.terms_at_start(), mask)
 
     def step(self, actions: Any) -> tuple[Observation, Any, BoolArray, BoolArray, dict[str, Any]]:
@@ -119,6 +131,13 @@ class RecommenderVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             for key, values in self.simulator.terms_at_start().items():
                 terms[key][self._pending] = values[self._pending]
         done = terminated | truncated
+        for i, log in enumerate(self._logs):
+            if self._pending[i]:
+                self._logs[i] = _begun(self.simulator, i)
+            else:
+                log.add(
+                    _row_of(terms, i), float(reward[i]), bool(terminated[i]), bool(truncated[i])
+                )
         self._pending = done & (self.autoreset_mode == AutoresetMode.NEXT_STEP)
         self._needs_reset = done & (self.autoreset_mode == AutoresetMode.DISABLED)
         infos = masked(terms, np.ones(self.num_envs, dtype=bool))
@@ -127,7 +146,19 @@ class RecommenderVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             final_info = {key: values.copy() for key, values in terms.items()}
             infos["final_info"], infos["_final_info"] = masked(final_info, done), done.copy()
             self.simulator.reset(done, self.np_random)
+            self._begin_logs(done)
         return self.simulator.observe(), reward, terminated, truncated, infos
+
+    def render(self) -> tuple[Any, ...] | None:
+        """Each user's session as :meth:`RecommenderEnv.render` draws it; None without a mode.
+
+        In ``SAME_STEP`` a user who has just come stands where another has just left.
+        """
+        if self.render_mode is None:
+            return None
+        logs = enumerate(self._logs)
+        sessions = [_session_of(self.simulator, log, row) for row, log in logs]
+        return tuple(_drawn(session, self.render_mode) for session in sessions)
 
     def get_state(self) -> State:
         """The users and the generator that they share, see :mod:`recsim_envs.state`."""
@@ -136,6 +167,7 @@ class RecommenderVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             "rng": self.np_random.bit_generator.state,
             "needs_reset": self._needs_reset.copy(),
             "pending": self._pending.copy(),
+            "logs": [log.state() for log in self._logs],
             "settings": self._settings(),
         }
 
@@ -150,9 +182,19 @@ class RecommenderVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self.np_random.bit_generator.state = state["rng"]
         self._needs_reset[:] = state["needs_reset"]
         self._pending[:] = state["pending"]
+        self._logs = [SessionLog(**log) for log in copy.deepcopy(state["logs"])]
 
     def _settings(self) -> State:
-        return {"autoreset_mode": self.autoreset_mode.value}
+        # Without a mode there are no logs for one to go on from.
+        return {
+            "autoreset_mode": self.autoreset_mode.value,
+            "renders": self.render_mode is not None,
+        }
+
+    def _begin_logs(self, mask: BoolArray) -> None:
+        if self.render_mode is not None:
+            for i in np.flatnonzero(mask).tolist():
+                self._logs[i] = _begun(self.simulator, i)
 
     def _replace_pending(self) -> dict[str, NDArray[Any]]:
         """Begins the new sessions of the last step's users; returns their state to keep."""
@@ -175,22 +217,22 @@ class RecommenderEnv(gym.Env[Any, np.int64]):
 
     Args:
         simulator: one user.
-        render_mode: "ansi" or None.
+        render_mode: "human", "ansi", "rgb_array" or None, see :meth:`render`.
 
     Raises:
         TypeError: for another render mode; libraries that try one take it as "not supported".
     """
 
-    metadata = {"render_modes": ["ansi"], "render_fps": 1}
+    metadata = {"render_modes": ["human", "ansi", "rgb_array"], "render_fps": RENDER_FPS}
 
     def __init__(self, simulator: Simulator, render_mode: str | None = None) -> None:
-        _check_render_mode(render_mode, ["ansi"])
+        _check_render_mode(render_mode, self.metadata["render_modes"])
         self.simulator = simulator
         self.render_mode = render_mode
         self.observation_space = simulator.observation_space
         self.action_space = simulator.action_space
         self._over = True
-        self._last: dict[str, Any] = {}
+        self._log = SessionLog()
 
     @property
     def dataset(self) -> Dataset:
@@ -218,8 +260,10 @@ class RecommenderEnv(gym.Env[Any, np.int64]):
         super().reset(seed=seed)
         self.simulator.reset(np.ones(1, dtype=bool), self.np_random, chosen)
         self._over = False
-        self._last = _scalars(self.simulator.terms_at_start())
-        return self._observe(), dict(self._last)
+        self._log = _begun(self.simulator, 0)
+        if self.render_mode == "human":
+            self.render()
+        return self._observe(), dict(self._log.start)
 
     def step(
         self, action: np.int64
@@ -235,19 +279,40 @@ class RecommenderEnv(gym.Env[Any, np.int64]):
         item = as_ids("action", action, (), self.dataset.n_items, ONE_ITEM)
         reward, terminated, truncated, terms = self.simulator.step(item[None], self.np_random)
         self._over = bool(terminated[0] or truncated[0])
-        info = _scalars(terms)
-        self._last = {**info, "reward": float(reward[0])}
+        info = _row_of(terms, 0)
+        self._log.add(info, float(reward[0]), bool(terminated[0]), bool(truncated[0]))
+        if self.render_mode == "human":
+            self.render()
         return self._observe(), float(reward[0]), bool(terminated[0]), bool(truncated[0]), info
 
-    def render(self) -> str | None:
-        """In "ansi" mode: the session's items, newest last, and what the last one did."""
-        if self.render_mode is None:
-            return None
-        texts = self.dataset.items["text"]
-        shown = self.simulator.history[0]
-        lines = [f"  {texts[int(item)]}" for item in shown if item < self.dataset.n_items]
-        terms = ", ".join(f"{key}={value:.4g}" for key, value in self._last.items())
-        return "\n".join([repr(self.dataset), *lines, terms])
+    def patience(self) -> Patience:
+        """What decides when the user leaves, as it stands now.
+
+        Raises:
+            gymnasium.error.ResetNeeded: before the first session.
+        """
+        return self.session().patience
+
+    def session(self) -> Session:
+        """The session so far, in words: history, recommendations, rewards, patience and ending.
+
+        Raises:
+            gymnasium.error.ResetNeeded: before the first session.
+        """
+        return _session_of(self.simulator, self._log, 0)
+
+    def render(self) -> str | NDArray[np.uint8] | None:
+        """Shows :meth:`session`, the latest 12 recommendations of it.
+
+        Returns:
+            "ansi": lines of plain text. "rgb_array": (640, 960, 3) uint8. "human": None; it is
+            printed to the terminal, as :meth:`reset` and :meth:`step` do by themselves. None
+            without a mode.
+
+        Raises:
+            gymnasium.error.DependencyNotInstalled: in "rgb_array", without the extra ``render``.
+        """
+        return None if self.render_mode is None else _drawn(self.session(), self.render_mode)
 
     def get_state(self) -> State:
         """The user and the random generator, see :mod:`recsim_envs.state`."""
@@ -255,14 +320,14 @@ class RecommenderEnv(gym.Env[Any, np.int64]):
             "simulator": self.simulator.get_state(),
             "rng": self.np_random.bit_generator.state,
             "over": self._over,
-            "last": dict(self._last),
+            "log": self._log.state(),
         }
 
     def set_state(self, state: State) -> None:
         """As :meth:`RecommenderVectorEnv.set_state`."""
         self.simulator.set_state(state["simulator"])
         self.np_random.bit_generator.state = state["rng"]
-        self._over, self._last = state["over"], dict(state["last"])
+        self._over, self._log = state["over"], SessionLog(**copy.deepcopy(state["log"]))
 
     def _observe(self) -> Observation:
         return _row(self.simulator.observe(), 0)
@@ -311,8 +376,38 @@ def masked(terms: Terms, mask: BoolArray) -> dict[str, Any]:
     return {**terms, **{f"_{key}": mask.copy() for key in terms}}
 
 
-def _scalars(terms: Terms) -> dict[str, Any]:
-    return {key: values[0].item() for key, values in terms.items()}
+def _begun(simulator: Simulator, row: int) -> SessionLog:
+    terms = _row_of(simulator.terms_at_start(), row)
+    return SessionLog.begun(simulator.history[row], simulator.dataset.n_items, terms)
+
+
+def _session_of(simulator: Simulator, log: SessionLog, row: int) -> Session:
+    if not log.start:
+        raise gym.error.ResetNeeded("there is no session to show yet: call reset()")
+    observation = _row(simulator.observe(), row)
+    knows_user = isinstance(observation, dict) and "user" in observation
+    return session_of(
+        log,
+        simulator.dataset,
+        [simulator.patience_at(terms) for terms in (log.start, *log.steps)],
+        int(observation["user"]) if knows_user else None,
+        simulator.max_steps,
+    )
+
+
+def _drawn(session: Session, mode: str) -> Any:
+    # Imported where it is drawn: environments that draw nothing load neither rich nor Pillow.
+    if mode == "rgb_array":
+        from recsim_envs.render.picture import picture
+
+        return picture(session)
+    from recsim_envs.render.terminal import as_text, show
+
+    return as_text(session) if mode == "ansi" else show(session, RENDER_FPS)
+
+
+def _row_of(terms: Terms, row: int) -> dict[str, Any]:
+    return {key: values[row].item() for key, values in terms.items()}
 
 
 def _row(observation: Observation, row: int) -> Observation:

@@ -42,6 +42,9 @@ class IndustryEnv(RecommenderEnv):
     `item`, `distinct`, `probability`, `patience` and `accepted`, from `reset` and `step`, as in
     LFM-v0.
 
+    ## Rendering
+    "human", "ansi" and "rgb_array", as in LFM-v0.
+
     ## What wins it
     Mean Return and share of the oracle's, on the real data (Amazon Industrial and Scientific 2018,
     hash 8c0df445ac0282c6; `recsim env-report industry`, 500 sessions of the test split each):

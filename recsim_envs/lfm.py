@@ -53,6 +53,13 @@ class LFMEnv(RecommenderEnv):
     listener accepted the track: true with that probability). `reset` returns the same keys: nothing
     was recommended yet, so `item` is `n_items`, and all but `patience` are 0.
 
+    ## Rendering
+    `render_mode="human"` prints the session to the terminal at each `reset` and `step`: the history
+    that it began with, what was recommended since, rewards, what is left of the patience as a bar,
+    and how it ended. `"ansi"`: `render()` returns the same as plain text. `"rgb_array"`: as a
+    picture, `(640, 960, 3)` uint8; needs `pip install 'recsim-ialp[render]'`. `gym.make_vec` takes
+    the latter two, and `render()` returns a tuple of a frame for each listener.
+
     ## What wins it
     Mean Return and share of the oracle's, on the real data (LFM-1M, hash 441c41dff0d5367f; `recsim
     env-report lfm`, 500 sessions of the test split each):

@@ -133,6 +133,11 @@ class BatchedVecEnv(VecEnv):
         set_state(self.env, state["env"])
         self._returns[:], self._lengths[:] = state["returns"], state["lengths"]
 
+    def get_images(self) -> list[NDArray[np.uint8] | None]:
+        """Each user's frame, where the vector environment has ``render_mode="rgb_array"``."""
+        frames: Any = self.env.render()
+        return list(frames or ())
+
     def close(self) -> None:
         """Closes the vector environment."""
         self.env.close()

@@ -1,6 +1,7 @@
 """Shared fixtures: where the real data is, and small data sets made here."""
 
 import os
+import shutil
 
 # Before torch is loaded: without it, MKL's products of some CPUs round a row by its batch, and the
 # tests of "to the bit" in float32 would be MKL's.
@@ -135,6 +136,21 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     for scoring in (LabelScoring, LikelihoodScoring):
         monkeypatch.setattr(scoring, "scores", counted(scoring.scores))
     return sizes
+
+
+@pytest.fixture
+def browser():
+    """A headless Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no chromium: apt-get install chromium")
+    with sync_playwright() as driver:
+        # Root, as on CI's machines, has no sandbox.
+        running = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield running
+        running.close()
 
 
 @pytest.fixture(scope="module")

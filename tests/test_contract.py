@@ -53,13 +53,12 @@ def flat(value):
 
 @ids
 def test_a_render_mode_that_is_not_supported_is_a_type_error(env_id):
-    with pytest.warns(UserWarning, match="rgb_array"), pytest.raises(TypeError, match="'ansi'"):
-        gym.make(env_id, render_mode="rgb_array")
-    with pytest.raises(TypeError, match="render_mode='ansi'"):
-        gym.make_vec(env_id, num_envs=2, render_mode="ansi")
+    with pytest.warns(UserWarning, match="depth_array"), pytest.raises(TypeError, match="'ansi'"):
+        gym.make(env_id, render_mode="depth_array")
+    with pytest.raises(TypeError, match="render_mode='human'.*'rgb_array'"):
+        gym.make_vec(env_id, num_envs=2, render_mode="human")
 
 
-@pytest.mark.filterwarnings("ignore:.*render_mode='rgb_array':UserWarning")
 @ids
 def test_sb3_makes_the_ids_by_their_names(env_id):
     is_dict = isinstance(gym.make(env_id).observation_space, gym.spaces.Dict)

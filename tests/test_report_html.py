@@ -3,13 +3,12 @@
 import io
 import json
 import re
-import shutil
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 from PIL import Image
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from benchmarks import html_sessions
 from benchmarks.html import write_report
@@ -201,18 +200,6 @@ def test_no_texts_rather_than_wrong_ones(tmp_path, catalogue, monkeypatch, gone)
 def test_without_a_pair_no_session_is_shown(tmp_path, catalogue):
     page, _ = written(tmp_path, [record("a", "A-iALP_ap", seed=1, start="judge")])
     assert "No seed has both an untrained and a trained agent." in page
-
-
-@pytest.fixture
-def browser():
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no chromium: apt-get install chromium")
-    with sync_playwright() as driver:
-        # Root, as on CI's machines, has no sandbox.
-        running = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield running
-        running.close()
 
 
 def colours(png):

@@ -13,7 +13,7 @@ from recsim_envs.files import content_hash, write_whole
 from recsim_envs.notices import logger
 from recsim_envs.trees import Tree, from_bytes, to_bytes
 
-FORMAT = 3
+FORMAT = 4
 KINDS = {"training": dict, **LEARNED}
 KEPT_CHECKPOINTS = 2  # the second is there in case that a disk damages the first
 

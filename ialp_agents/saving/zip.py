@@ -171,8 +171,29 @@ def _arguments(saved: Tree, given: dict[str, Any], path: object) -> dict[str, An
     return arguments
 
 
+def algorithm_in(path: File) -> str:
+    """The name of the class that saved a zip, as the zip says it: compare it, believe nothing.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is no zip of this package, or damaged.
+    """
+    return str(_read_any(path)["made_on"].get("algorithm"))
+
+
 def _read(path: Any, cls: type[BaseAlgorithm]) -> Tree:
     """Reads the one member of a zip, if it is of that class."""
+    tree = _read_any(path)
+    if tree["made_on"].get("algorithm") != cls.__name__:
+        raise ValueError(
+            f"{path} holds a {tree['made_on'].get('algorithm')}, but this is {cls.__name__}: use "
+            "the class that saved it"
+        )
+    return tree
+
+
+def _read_any(path: Any) -> Tree:
+    """Reads the one member of a zip."""
     file = open_path(path, "r", suffix="zip")
     try:
         with zipfile.ZipFile(file) as archive:
@@ -194,10 +215,4 @@ def _read(path: Any, cls: type[BaseAlgorithm]) -> Tree:
         raise DamagedFileError(
             f"{path} says that it unpacks to {member.file_size} bytes, which no zip of recsim does"
         )
-    tree = from_bytes(content, path, FORMAT, {"catalogue": dict, **LEARNED})
-    if tree["made_on"].get("algorithm") != cls.__name__:
-        raise ValueError(
-            f"{path} holds a {tree['made_on'].get('algorithm')}, but this is {cls.__name__}: use "
-            "the class that saved it"
-        )
-    return tree
+    return from_bytes(content, path, FORMAT, {"catalogue": dict, **LEARNED})

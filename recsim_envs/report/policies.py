@@ -76,10 +76,17 @@ def reference_scorers(dataset: Dataset) -> dict[str, Scorer]:
     """What ranks the catalogue without training: popularity, and what reads the history."""
     if "rating" not in dataset.interactions.columns:
         return baseline_scorers(dataset)
+    counts = popularity_counts(dataset)
+    return {"popularity": lambda histories: popularity_scores(histories, counts)}
+
+
+def popularity_counts(dataset: Dataset) -> IntArray:
+    """How often the training data holds each item, or where users rate, holds it as liked."""
+    if "rating" not in dataset.interactions.columns:
+        return dataset.popularity
     rated = dataset.interactions
     liked = rated[(rated["rating"] >= LIKED) & (rated["split"] == "train")]
-    counts = np.bincount(liked["item"].to_numpy(), minlength=dataset.n_items)
-    return {"popularity": lambda histories: popularity_scores(histories, counts)}
+    return np.bincount(liked["item"].to_numpy(), minlength=dataset.n_items)
 
 
 def random_policy(env: RecommenderVectorEnv, seed: int) -> Act:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -17,6 +18,7 @@ from recsim_envs.data.wording import Scenario
 from recsim_envs.errors import DataError
 from recsim_envs.rewards.sequence import SequenceReward
 from recsim_envs.state import State
+from recsim_envs.users.patience import Patience
 from recsim_envs.users.simulator import (
     Observation,
     Outcome,
@@ -164,6 +166,10 @@ class SessionSimulator(Simulator):
         """Full patience, and nothing answered yet."""
         nothing = {"probability": np.zeros(self.n), "accepted": np.zeros(self.n, dtype=bool)}
         return {**super().terms_at_start(), "patience": self.patience.copy(), **nothing}
+
+    def patience_at(self, terms: Mapping[str, float]) -> Patience:
+        """The patience itself."""
+        return Patience("patience", terms["patience"], LEAVE_BELOW, self.initial_patience)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The patience and the latest offers, too."""

@@ -7,6 +7,7 @@ repeat to the digit.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -20,6 +21,7 @@ from recsim_envs.data.store import data_folder
 from recsim_envs.data.stored import read_stored
 from recsim_envs.rewards.ratings import RATINGS_FILE, ratings_of
 from recsim_envs.state import State
+from recsim_envs.users.patience import Patience
 from recsim_envs.users.simulator import (
     Observation,
     Outcome,
@@ -121,6 +123,11 @@ class ShopperSimulator(Simulator):
     def terms_at_start(self) -> Terms:
         """Nothing was shown yet: everything is infinitely far."""
         return {**super().terms_at_start(), "nearest": np.full(self.n, np.inf)}
+
+    def patience_at(self, terms: Mapping[str, float]) -> Patience:
+        """How far the latest coat is from the most alike recent one; twice the limit is full."""
+        limit = self.leave_distance
+        return Patience("distance to a recent coat", terms["nearest"], limit, 2 * limit)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The users, too."""

@@ -7,6 +7,7 @@ SB3. ``recsim_envs.envs`` turns it into environments.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -18,6 +19,7 @@ from recsim_envs.arrays import BoolArray, FloatArray, IntArray
 from recsim_envs.checks import check_choice, check_whole
 from recsim_envs.data.dataset import Dataset
 from recsim_envs.state import State, check_settings
+from recsim_envs.users.patience import Patience
 
 Observation = Any
 """(N, H) int32 histories; or a dict of them as ``history`` and, where there are such, ``user``
@@ -116,6 +118,10 @@ class Simulator(ABC):
         Returns:
             Expected reward (N, n_items), and whether the user would surely leave (N, n_items).
         """
+
+    @abstractmethod
+    def patience_at(self, terms: Mapping[str, float]) -> Patience:
+        """What one user's terms, of a step or of the start, say of when that user leaves."""
 
     def observe(self) -> Observation:
         """The current observations, in arrays that nothing else holds."""
