@@ -15,13 +15,11 @@ from numpy.typing import NDArray
 from recsim_envs.arrays import BoolArray
 from recsim_envs.checks import ONE_ITEM, as_ids
 from recsim_envs.data.dataset import Dataset
-from recsim_envs.render.session import Session, SessionLog, session_of
+from recsim_envs.render.frame import RENDER_FPS, drawn
+from recsim_envs.render.session import Session, SessionLog, row_of, session_of
 from recsim_envs.state import State, check_settings
 from recsim_envs.users.patience import Patience
 from recsim_envs.users.simulator import Observation, Simulator, Start, Terms
-
-RENDER_FPS = 1
-"""Frames a second: a recommendation has to be read."""
 
 
 class RecommenderVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
@@ -133,11 +131,9 @@ class RecommenderVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         done = terminated | truncated
         for i, log in enumerate(self._logs):
             if self._pending[i]:
-                self._logs[i] = _begun(self.simulator, i)
+                self._logs[i] = SessionLog.begun(self.simulator, i)
             else:
-                log.add(
-                    _row_of(terms, i), float(reward[i]), bool(terminated[i]), bool(truncated[i])
-                )
+                log.add(row_of(terms, i), float(reward[i]), bool(terminated[i]), bool(truncated[i]))
         self._pending = done & (self.autoreset_mode == AutoresetMode.NEXT_STEP)
         self._needs_reset = done & (self.autoreset_mode == AutoresetMode.DISABLED)
         infos = masked(terms, np.ones(self.num_envs, dtype=bool))
@@ -156,9 +152,8 @@ class RecommenderVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         """
         if self.render_mode is None:
             return None
-        logs = enumerate(self._logs)
-        sessions = [_session_of(self.simulator, log, row) for row, log in logs]
-        return tuple(_drawn(session, self.render_mode) for session in sessions)
+        sessions = [session_of(log, self.simulator, i) for i, log in enumerate(self._logs)]
+        return tuple(drawn(session, self.render_mode) for session in sessions)
 
     def get_state(self) -> State:
         """The users and the generator that they share, see :mod:`recsim_envs.state`."""
@@ -194,7 +189,7 @@ class RecommenderVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
     def _begin_logs(self, mask: BoolArray) -> None:
         if self.render_mode is not None:
             for i in np.flatnonzero(mask).tolist():
-                self._logs[i] = _begun(self.simulator, i)
+                self._logs[i] = SessionLog.begun(self.simulator, i)
 
     def _replace_pending(self) -> dict[str, NDArray[Any]]:
         """Begins the new sessions of the last step's users; returns their state to keep."""
@@ -260,7 +255,7 @@ class RecommenderEnv(gym.Env[Any, np.int64]):
         super().reset(seed=seed)
         self.simulator.reset(np.ones(1, dtype=bool), self.np_random, chosen)
         self._over = False
-        self._log = _begun(self.simulator, 0)
+        self._log = SessionLog.begun(self.simulator, 0)
         if self.render_mode == "human":
             self.render()
         return self._observe(), dict(self._log.start)
@@ -279,7 +274,7 @@ class RecommenderEnv(gym.Env[Any, np.int64]):
         item = as_ids("action", action, (), self.dataset.n_items, ONE_ITEM)
         reward, terminated, truncated, terms = self.simulator.step(item[None], self.np_random)
         self._over = bool(terminated[0] or truncated[0])
-        info = _row_of(terms, 0)
+        info = row_of(terms, 0)
         self._log.add(info, float(reward[0]), bool(terminated[0]), bool(truncated[0]))
         if self.render_mode == "human":
             self.render()
@@ -299,7 +294,7 @@ class RecommenderEnv(gym.Env[Any, np.int64]):
         Raises:
             gymnasium.error.ResetNeeded: before the first session.
         """
-        return _session_of(self.simulator, self._log, 0)
+        return session_of(self._log, self.simulator, 0)
 
     def render(self) -> str | NDArray[np.uint8] | None:
         """Shows :meth:`session`, the latest 12 recommendations of it.
@@ -312,7 +307,7 @@ class RecommenderEnv(gym.Env[Any, np.int64]):
         Raises:
             gymnasium.error.DependencyNotInstalled: in "rgb_array", without the extra ``render``.
         """
-        return None if self.render_mode is None else _drawn(self.session(), self.render_mode)
+        return None if self.render_mode is None else drawn(self.session(), self.render_mode)
 
     def get_state(self) -> State:
         """The user and the random generator, see :mod:`recsim_envs.state`."""
@@ -374,40 +369,6 @@ def _read_start(options: Mapping[str, Any], simulator: Simulator, known: list[st
 def masked(terms: Terms, mask: BoolArray) -> dict[str, Any]:
     """The infos as Gymnasium's vector environments give them: each beside its mask."""
     return {**terms, **{f"_{key}": mask.copy() for key in terms}}
-
-
-def _begun(simulator: Simulator, row: int) -> SessionLog:
-    terms = _row_of(simulator.terms_at_start(), row)
-    return SessionLog.begun(simulator.history[row], simulator.dataset.n_items, terms)
-
-
-def _session_of(simulator: Simulator, log: SessionLog, row: int) -> Session:
-    if not log.start:
-        raise gym.error.ResetNeeded("there is no session to show yet: call reset()")
-    observation = _row(simulator.observe(), row)
-    knows_user = isinstance(observation, dict) and "user" in observation
-    return session_of(
-        log,
-        simulator.dataset,
-        [simulator.patience_at(terms) for terms in (log.start, *log.steps)],
-        int(observation["user"]) if knows_user else None,
-        simulator.max_steps,
-    )
-
-
-def _drawn(session: Session, mode: str) -> Any:
-    # Imported where it is drawn: environments that draw nothing load neither rich nor Pillow.
-    if mode == "rgb_array":
-        from recsim_envs.render.picture import picture
-
-        return picture(session)
-    from recsim_envs.render.terminal import as_text, show
-
-    return as_text(session) if mode == "ansi" else show(session, RENDER_FPS)
-
-
-def _row_of(terms: Terms, row: int) -> dict[str, Any]:
-    return {key: values[row].item() for key, values in terms.items()}
 
 
 def _row(observation: Observation, row: int) -> Observation:

@@ -87,6 +87,7 @@ def test_pictures_have_one_size_and_differ_by_what_they_show():
 def test_no_title_rules_a_terminal():
     line = one_line(HOSTILE)
     assert line == "[bold]a[/bold] [2J b c"
+    assert one_line("5&quot; a&#27;b") == '5" ab'
     text = as_text(session(2, text=line))
     assert line in text
     assert not any(unicodedata.category(c)[0] == "C" for c in text.replace("\n", ""))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import html
 import unicodedata
 from dataclasses import asdict, dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
+from gymnasium.error import ResetNeeded
 
 from recsim_envs.data.dataset import Dataset
 from recsim_envs.state import State
 from recsim_envs.users.patience import Patience
+from recsim_envs.users.simulator import Simulator, Terms
 
 MAX_CHARS = 200
 """Of an item's text: some sellers write pages."""
@@ -37,9 +38,11 @@ class SessionLog:
     truncated: bool = False
 
     @classmethod
-    def begun(cls, history: NDArray[np.int32], n_items: int, start: Numbers) -> SessionLog:
-        """A new session's log; ``history`` (H,) is padded with ``n_items``."""
-        return cls([int(item) for item in history if item < n_items], start)
+    def begun(cls, simulator: Simulator, row: int) -> SessionLog:
+        """The log of a user whose session has just begun."""
+        known = simulator.history[row] < simulator.dataset.n_items
+        before: list[int] = simulator.history[row][known].tolist()
+        return cls(before, row_of(simulator.terms_at_start(), row))
 
     def add(self, terms: Numbers, reward: float, terminated: bool, truncated: bool) -> None:
         """Notes one recommendation."""
@@ -102,22 +105,16 @@ class Session:
         return sum(step.reward for step in self.steps)
 
 
-def session_of(
-    log: SessionLog,
-    dataset: Dataset,
-    patiences: list[Patience],
-    user: int | None,
-    max_steps: int,
-) -> Session:
-    """Puts a log into words.
+def session_of(log: SessionLog, simulator: Simulator, row: int) -> Session:
+    """Puts the log of a simulator's user into words.
 
-    Args:
-        log: the session's.
-        dataset: the catalogue.
-        patiences: at the start, and after each step.
-        user: the user's number where users are known.
-        max_steps: the length cap.
+    Raises:
+        gymnasium.error.ResetNeeded: if no session has begun.
     """
+    if not log.start:
+        raise ResetNeeded("there is no session to show yet: call reset()")
+    dataset = simulator.dataset
+    patiences = [simulator.patience_at(terms) for terms in (log.start, *log.steps)]
     steps = [
         Step(
             item=int(terms["item"]),
@@ -128,8 +125,9 @@ def session_of(
         )
         for terms, patience in zip(log.steps, patiences[1:], strict=True)
     ]
-    who = ""
-    if user is not None and dataset.users is not None:
+    who, observation = "", simulator.observe()
+    if dataset.users is not None and isinstance(observation, dict) and "user" in observation:
+        user = int(observation["user"][row])
         who = f"user {user}: {one_line(dataset.users['text'][user])}"
     return Session(
         data=f"{dataset.name}, {'REPLICA (synthetic)' if dataset.replica else 'real'}",
@@ -137,7 +135,7 @@ def session_of(
         before=[item_text(dataset, item) for item in log.before],
         steps=steps,
         patience=patiences[-1],
-        max_steps=max_steps,
+        max_steps=simulator.max_steps,
         left=log.terminated,
         over=log.terminated or log.truncated,
         ending=_ending(log, patiences[-1]),
@@ -154,13 +152,22 @@ def _ending(log: SessionLog, patience: Patience) -> str:
     return f"Only leaves=False keeps the user: {why}." if is_bored else ""
 
 
+def row_of(terms: Terms, row: int) -> Numbers:
+    """One user's terms, as Python's numbers."""
+    return {key: values[row].item() for key, values in terms.items()}
+
+
 def item_text(dataset: Dataset, item: int) -> str:
     """An item's text as one line, or its number where it has none."""
     return one_line(dataset.items["text"][item]) or f"item {item}, without text"
 
 
 def one_line(text: str) -> str:
-    """A stranger's text as one line that no terminal obeys: control characters become spaces."""
-    plain = "".join(c if unicodedata.category(c)[0] != "C" else " " for c in text[: 4 * MAX_CHARS])
+    """A stranger's text as one line that no terminal obeys: control characters become spaces.
+
+    HTML entities are decoded first, for shops write them and they may stand for such characters.
+    """
+    text = html.unescape(text[: 4 * MAX_CHARS])
+    plain = "".join(c if unicodedata.category(c)[0] != "C" else " " for c in text)
     words = " ".join(plain.split())
     return words if len(words) <= MAX_CHARS else words[: MAX_CHARS - 1].rstrip() + "…"
