@@ -68,7 +68,7 @@ class RecommenderVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         return self.simulator.dataset
 
     def action_masks(self) -> BoolArray:
-        """Allowed actions, (N, n_items)."""
+        """Allowed actions, (N, n_items), read-only: the next call changes them, copy to keep them."""
         return self.simulator.action_masks()
 
     def reset(
@@ -108,7 +108,7 @@ class RecommenderVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
                 f"{len(rows)} of {self.num_envs} users have no session, the first is user "
                 f"{rows[0]}: call reset()"
             )
-        items = as_ids("actions", actions, (self.num_envs,), self.dataset.n_items, ONE_ITEM)
+        items = as_ids("actions", actions, (self.num_envs,), self.simulator.n_items, ONE_ITEM)
         kept = self._replace_pending()
         reward, terminated, truncated, terms = self.simulator.step(items, self.np_random)
         if self._pending.any():
@@ -199,7 +199,7 @@ class RecommenderEnv(gym.Env[Any, np.int64]):
 
     def action_masks(self) -> BoolArray:
         """Allowed actions, (n_items,)."""
-        allowed: BoolArray = self.simulator.action_masks()[0]
+        allowed: BoolArray = self.simulator.action_masks()[0].copy()
         return allowed
 
     def reset(
@@ -232,7 +232,7 @@ class RecommenderEnv(gym.Env[Any, np.int64]):
         """
         if self._over:
             raise gym.error.ResetNeeded("the session is over: call reset() for a new user")
-        item = as_ids("action", action, (), self.dataset.n_items, ONE_ITEM)
+        item = as_ids("action", action, (), self.simulator.n_items, ONE_ITEM)
         reward, terminated, truncated, terms = self.simulator.step(item[None], self.np_random)
         self._over = bool(terminated[0] or truncated[0])
         info = _scalars(terms)
