@@ -43,9 +43,9 @@ def compiled(function: Kernel) -> Kernel:
     import numba
 
     try:
-        kept: Kernel = numba.njit(
-            cache=True, fastmath=FAST_MATH, error_model="numpy", nogil=True
-        )(function)
+        kept: Kernel = numba.njit(cache=True, fastmath=FAST_MATH, error_model="numpy", nogil=True)(
+            function
+        )
     except RuntimeError:  # no folder can be written
         kept = numba.njit(fastmath=FAST_MATH, error_model="numpy", nogil=True)(function)
     return kept

@@ -68,7 +68,7 @@ class RecommenderVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         return self.simulator.dataset
 
     def action_masks(self) -> BoolArray:
-        """Allowed actions, (N, n_items), read-only: the next call changes them, copy to keep them."""
+        """Allowed actions, (N, n_items): read-only, and changed by the next call."""
         return self.simulator.action_masks()
 
     def reset(

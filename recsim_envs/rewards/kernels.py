@@ -169,7 +169,11 @@ def encode(user: int, place: int, item: int, weights: Weights, kept: Kept) -> No
     for i in range(dim):
         x[i] = weights.item[item, i] + weights.position[place, i]
     for layer in range(n_layers):
-        norm, product, offset = weights.norms[layer], weights.products[layer], weights.offsets[layer]
+        norm, product, offset = (
+            weights.norms[layer],
+            weights.products[layer],
+            weights.offsets[layer],
+        )
         keys, values = kept.keys[user, layer], kept.values[user, layer]
         normalise(x, norm[0], norm[1], normed)
         multiply(normed, product[0], offset[0], out)
@@ -220,7 +224,9 @@ def attend(
 
 
 @compiled
-def multiply(x: Float32Array, weight: Float32Array, offset: Float32Array, out: Float32Array) -> None:
+def multiply(
+    x: Float32Array, weight: Float32Array, offset: Float32Array, out: Float32Array
+) -> None:
     """``out = x @ weight + offset``: (I,) and (I, O) to (O,), four rows of the weights at once."""
     n_out = len(offset)
     for j in range(n_out):
