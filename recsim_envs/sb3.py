@@ -108,7 +108,7 @@ class BatchedVecEnv(VecEnv):
         self._lengths += 1
         done = terminated | truncated
         per_user = _per_user(infos, self.num_envs)
-        if done.any():
+        if np.count_nonzero(done):
             # Beside them, infos may hold those of the next session's reset, as Gymnasium's do.
             last = _per_user(infos.get("final_info", {}), self.num_envs)
             for i in np.flatnonzero(done).tolist():

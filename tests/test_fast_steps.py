@@ -129,16 +129,16 @@ def test_compiled_steps_are_numpy_s(seed, dim, user_model, history, leaves, max_
 @pytest.mark.parametrize("dim", [32, 64])
 def test_a_user_alone_has_the_bits_of_one_in_a_batch(dim):
     rng = np.random.default_rng(0)
-    many, _ = pair(0, 64, dim, leaves=False)
-    many.reset(np.ones(64, dtype=bool), rng)
+    many, _ = pair(0, 16, dim, leaves=False)
+    many.reset(np.ones(16, dtype=bool), rng)
     alone = []
-    for user in range(64):
+    for user in range(16):
         one, _ = pair(0, 1, dim, leaves=False)
         one.history[:] = many.history[user]
         one.patience[:] = many.patience[user]
         alone.append(one)
     for _ in range(9):
-        items = rng.integers(20, size=64)
+        items = rng.integers(20, size=16)
         together = many.step(items, rng)[0]
         by_one = [one.step(items[[u]], rng)[0][0] for u, one in enumerate(alone)]
         assert together.tolist() == by_one

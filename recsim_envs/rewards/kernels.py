@@ -1,10 +1,10 @@
 """The reward model, compiled: a new position and a scored item a step, in place of a history.
 
 The function is :meth:`recsim_envs.rewards.sequence.SequenceReward.probability`, to 1e-5. A history
-only grows and its positions count from the session's start, so an item's keys and values stay what
-they are until the window slides. They are kept for each user, beside the ids that they belong to: a
-history is compared with those ids, and what follows the first that differs is computed anew. So what
-is kept is no state: whatever becomes of a history, its score is right.
+only grows and its positions count from the session's start, so an item's keys and values stay
+what they are until the window slides. They are kept for each user, beside the ids that they belong
+to: a history is compared with those ids, and what follows the first that differs is computed anew.
+So what is kept is no state: whatever becomes of a history, its score is right.
 
 One user is computed after the other with sums of one order, so that a score has the same bits
 whoever else is in the batch.
@@ -33,8 +33,8 @@ class Weights(NamedTuple):
         position: (H, d).
         lag_weight: (H,), the newest item's first.
         repeat_bias: (H,).
-        products: (layers, 6, d, d), inputs by outputs: query, key, value, project, and the two of the
-            feed-forward layer.
+        products: (layers, 6, d, d), inputs by outputs: query, key, value, project, and the two
+            of the feed-forward layer.
         offsets: (layers, 6, d), what is added to their outputs.
         norms: (layers + 1, 4, d), scale and offset before attention and before feed-forward; at
             last of the encoder's end, twice.
@@ -243,7 +243,7 @@ def multiply(
 
 
 @compiled
-def inner(a: Float32Array, b: Float32Array) -> float:
+def inner(a: Float32Array, b: Float32Array) -> np.float32:
     """The inner product of two vectors."""
     total = np.float32(0.0)
     for i in range(len(a)):
@@ -269,7 +269,7 @@ def normalise(
 
 
 @compiled
-def gelu(x: float) -> float:
+def gelu(x: np.float32) -> np.float32:
     """GELU with a rational erf, which is vectorised and right to 5e-7.
 
     The coefficients are those of Eigen's single-precision erf.

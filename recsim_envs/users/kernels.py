@@ -1,8 +1,8 @@
 """A whole step of the users, compiled: their answers, what they remember, and whether they leave.
 
-The rules are those of :mod:`recsim_envs.users.sessions` and :mod:`recsim_envs.users.shoppers`, whose
-NumPy steps are the reference that tests hold these to. What could leave an array's bounds is refused
-before anything changes: compiled code checks no index.
+The rules are those of :mod:`recsim_envs.users.sessions` and :mod:`recsim_envs.users.shoppers`,
+whose NumPy steps are the reference that tests hold these to. What could leave an array's bounds is
+refused before anything changes: compiled code checks no index.
 """
 
 from __future__ import annotations
