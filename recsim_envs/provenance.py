@@ -39,6 +39,7 @@ def versions() -> dict[str, str]:
         "recsim-ialp",
         "torch",
         "numpy",
+        "numba",
         "pandas",
         "gymnasium",
         "stable-baselines3",

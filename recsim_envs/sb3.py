@@ -109,7 +109,7 @@ class BatchedVecEnv(VecEnv):
         self._lengths += 1
         done = terminated | truncated
         per_user = _per_user(infos, self.num_envs)
-        if done.any():
+        if np.count_nonzero(done):
             # Beside them, infos may hold those of the next session's reset, as Gymnasium's do.
             last = _per_user(infos.get("final_info", {}), self.num_envs)
             for i in np.flatnonzero(done).tolist():
@@ -207,18 +207,25 @@ class BatchedVecEnv(VecEnv):
 
 def _per_user(infos: dict[str, Any], n: int) -> list[dict[str, Any]]:
     """Splits what Gymnasium calls vector infos, arrays beside masks, into one dict a user."""
-    per_user: list[dict[str, Any]] = [{} for _ in range(n)]
+    whole, parts = {}, {}
     for key, values in infos.items():
         if key.startswith("_") or key in ("final_obs", "final_info"):
             continue
         rows = _per_user(values, n) if isinstance(values, dict) else _as_list(values)
         mask = infos.get(f"_{key}")
-        if mask is None or mask.all():
-            for info, value in zip(per_user, rows, strict=True):
-                info[key] = value
+        if mask is None or False not in mask.tolist():  # faster than all() where there are few
+            whole[key] = rows
         else:
-            for i in np.flatnonzero(mask):
-                per_user[i][key] = rows[i]
+            parts[key] = rows, np.flatnonzero(mask).tolist()
+    if whole:
+        names = tuple(whole)
+        columns = zip(*whole.values(), strict=True)
+        per_user = [dict(zip(names, row, strict=True)) for row in columns]
+    else:
+        per_user = [{} for _ in range(n)]
+    for key, (rows, users) in parts.items():
+        for i in users:
+            per_user[i][key] = rows[i]
     return per_user
 
 

@@ -26,6 +26,7 @@ from recsim_envs.users.simulator import (
     Simulator,
     Split,
     Start,
+    Steps,
     Terms,
 )
 
@@ -121,14 +122,16 @@ class SessionSimulator(Simulator):
         elif "start_item" in chosen:
             items = chosen["start_item"][users]
         self.history[users, -1] = items
-        self.recent[users] = self.dataset.n_items
+        self.recent[users] = self.n_items
         self.patience[users] = self.initial_patience
 
     def check_start(self, chosen: Start) -> None:
         """Refuses a start that is chosen twice, or from sequences that the split leaves out."""
         if len(chosen) > 1:
             raise ValueError(f"options name {sorted(chosen)}: a session has one start, choose one")
-        other = np.setdiff1d(chosen.get("sequence", self.starts[:0]), self.starts)
+        if "sequence" not in chosen:  # as in nearly every reset
+            return
+        other = np.setdiff1d(chosen["sequence"], self.starts)
         if len(other):
             raise ValueError(
                 f"options['sequence']={other[0]} is not in split={self.split!r}: choose one of "
@@ -161,6 +164,12 @@ class SessionSimulator(Simulator):
                 "accepted": accepted,
             },
         )
+
+    def compiled_steps(self) -> Steps:
+        """The same in one call, which keeps what it computed of the histories."""
+        from recsim_envs.users.fast import ListenerSteps
+
+        return ListenerSteps(self)
 
     def terms_at_start(self) -> Terms:
         """Full patience, and nothing answered yet."""
@@ -264,6 +273,7 @@ def load_session_simulator(
         repeats=repeats,
     )
     simulator.reward_hash, simulator.split = stored.about["files"][weights], split
+    simulator.fast = True
     return simulator
 
 

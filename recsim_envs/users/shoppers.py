@@ -29,6 +29,7 @@ from recsim_envs.users.simulator import (
     Simulator,
     Split,
     Start,
+    Steps,
     Terms,
 )
 
@@ -120,6 +121,12 @@ class ShopperSimulator(Simulator):
             terms={"nearest": nearest},
         )
 
+    def compiled_steps(self) -> Steps:
+        """The same in one call."""
+        from recsim_envs.users.fast import ShopperSteps
+
+        return ShopperSteps(self)
+
     def terms_at_start(self) -> Terms:
         """Nothing was shown yet: everything is infinitely far."""
         return {**super().terms_at_start(), "nearest": np.full(self.n, np.inf)}
@@ -203,4 +210,5 @@ def load_shopper_simulator(
         repeats=repeats,
     )
     simulator.reward_hash, simulator.split = stored.about["files"][RATINGS_FILE], split
+    simulator.fast = True
     return simulator

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 from gymnasium import spaces
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from recsim_envs.arrays import BoolArray, FloatArray, IntArray
 from recsim_envs.checks import check_choice, check_whole
+from recsim_envs.compiled import can_compile
 from recsim_envs.data.dataset import Dataset
 from recsim_envs.state import State, check_settings
 from recsim_envs.users.patience import Patience
@@ -49,6 +50,16 @@ class Outcome:
     terms: Terms
 
 
+class Steps(Protocol):
+    """What steps a simulator's users in its place, see :mod:`recsim_envs.users.fast`."""
+
+    def step(
+        self, items: IntArray, rng: np.random.Generator
+    ) -> tuple[FloatArray, BoolArray, BoolArray, Terms]:
+        """As :meth:`Simulator.step`."""
+        ...
+
+
 class Simulator(ABC):
     """N independent users, stepped together.
 
@@ -69,6 +80,9 @@ class Simulator(ABC):
     """Content hash of the file that the rewards come from; None for a model made in memory."""
     split: str | None = None
     """Which part of the data the users come from; None for a simulator made in memory."""
+    fast = False
+    """Whether steps are compiled where Numba is installed, as the environments' are; else they are
+    NumPy's, the reference. It may change at any time."""
 
     def __init__(
         self,
@@ -87,13 +101,17 @@ class Simulator(ABC):
         self.max_steps = max_steps
         self.leaves = leaves
         self.repeats = repeats
-        n_items = dataset.n_items
+        self.n_items = n_items = dataset.n_items
         self.action_space = spaces.Discrete(n_items)
         self.history_space = spaces.Box(0, n_items, (history_length,), np.int32)
         self.history = np.full((n, history_length), n_items, dtype=np.int32)  # (N, H)
         self.shown = np.full((n, max_steps), n_items, dtype=np.int64)  # (N, max_steps)
         self.steps = np.zeros(n, dtype=np.int64)
         self.distinct = np.zeros(n, dtype=np.int64)
+        self._steps: Steps | None = None  # made at the first compiled step
+        # The masks that action_masks() returned last, and the items that they leave out.
+        self._allowed: BoolArray | None = None  # (N, n_items + 1), made where masks are asked for
+        self._left_out = self.shown.copy()  # (N, max_steps)
 
     @property
     @abstractmethod
@@ -110,6 +128,10 @@ class Simulator(ABC):
     @abstractmethod
     def respond(self, items: IntArray, rng: np.random.Generator) -> Outcome:
         """Shows ``items`` (N,) to the users and changes their state."""
+
+    @abstractmethod
+    def compiled_steps(self) -> Steps:
+        """What steps these users with Numba, to rounding as :meth:`step` does without."""
 
     @abstractmethod
     def outlook(self) -> tuple[FloatArray, BoolArray]:
@@ -130,15 +152,15 @@ class Simulator(ABC):
     def terms_at_start(self) -> Terms:
         """The keys of :meth:`step`'s terms before the first step: no item (``n_items``) yet."""
         return {
-            "item": np.full(self.n, self.dataset.n_items),
+            "item": np.full(self.n, self.n_items),
             "distinct": np.zeros(self.n),
         }
 
     def reset(self, mask: BoolArray, rng: np.random.Generator, chosen: Start | None = None) -> None:
         """Replaces the users where ``mask`` (N,) is True by new ones, starting as ``chosen``."""
         users = np.flatnonzero(mask)
-        self.history[users] = self.dataset.n_items
-        self.shown[users] = self.dataset.n_items
+        self.history[users] = self.n_items
+        self.shown[users] = self.n_items
         self.steps[users] = 0
         self.distinct[users] = 0
         self.start(users, rng, chosen or {})
@@ -157,6 +179,10 @@ class Simulator(ABC):
             terms: ``item``, ``distinct`` (share of distinct items in the session so far) and the
             simulator's own.
         """
+        if self.fast and can_compile():
+            if self._steps is None:
+                self._steps = self.compiled_steps()
+            return self._steps.step(items, rng)
         rows = np.arange(self.n)
         outcome = self.respond(items, rng)
         self.distinct += ~(self.shown == items[:, None]).any(axis=1)
@@ -171,10 +197,21 @@ class Simulator(ABC):
         return outcome.reward, terminated, truncated, terms
 
     def action_masks(self) -> BoolArray:
-        """Which actions are allowed, (N, n_items): all, or all not yet shown in the session."""
+        """Which actions are allowed, (N, n_items): all, or all not yet shown in the session.
+
+        The array is read-only, and the next call changes it: copy it to keep it. So a call costs
+        what was shown since the last one, not the catalogue.
+        """
+        if self._allowed is None:
+            self._allowed = np.ones((self.n, self.n_items + 1), dtype=bool)
         if self.repeats == "mask":
-            return ~self.already_shown()
-        return np.ones((self.n, self.dataset.n_items), dtype=bool)
+            rows = np.arange(self.n)[:, None]
+            self._allowed[rows, self._left_out] = True
+            self._allowed[rows, self.shown] = False
+            self._left_out[:] = self.shown
+        allowed = self._allowed[:, :-1]
+        allowed.flags.writeable = False
+        return allowed
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The arrays that change from step to step, by name; a subclass adds its own."""
@@ -215,7 +252,7 @@ class Simulator(ABC):
 
     def already_shown(self) -> BoolArray:
         """Which items the running sessions have shown, (N, n_items)."""
-        return which_held(self.shown, self.dataset.n_items)
+        return which_held(self.shown, self.n_items)
 
 
 def which_held(rows: NDArray[np.integer], n_items: int) -> BoolArray:
