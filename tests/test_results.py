@@ -1,5 +1,6 @@
 """README's table of results is what the committed sweep measured."""
 
+from itertools import takewhile
 from pathlib import Path
 
 import pandas as pd
@@ -50,6 +51,23 @@ def test_readme_prints_the_committed_numbers() -> None:
                 for mean, low, high in found[["mean", "low", "high"]].itertuples(index=False)
             ]
             assert [row[column]] == (shown or ["-"]), (env, row[0])
+
+
+def test_the_pretraining_study_prints_the_committed_numbers() -> None:
+    lines = (TOP / "docs" / "agents.md").read_text().partition("### Pre-training")[2].splitlines()
+    first = next(n for n, line in enumerate(lines) if line.startswith("| |"))
+    table = takewhile(lambda line: line.startswith("|"), lines[first:])
+    head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+    for column, env in enumerate(head[1:], start=1):
+        shown = [row[column].partition("→ ")[2] for row in rows if row[column] != "-"]
+        numbers = pd.read_csv(RESULTS / "studies" / f"pretraining_{env}-v0.csv")
+        wanted = [
+            f"{row.reward:.1f} ({row.difference:+.1f} "
+            f"[{row.difference_low:+.1f}, {row.difference_high:+.1f}])"
+            for row in numbers.itertuples()
+        ]
+        wanted[0] = wanted[0].partition(" ")[0]
+        assert shown[: len(wanted)] == wanted, env
 
 
 def test_no_text_of_a_real_data_set_is_committed() -> None:
