@@ -23,13 +23,13 @@ from recsim_envs.cli import (
     download_command,
     env_report_command,
     list_command,
+    play_command,
     prepare_command,
 )
 from recsim_envs.data.store import load_data
 from recsim_envs.doctor import doctor_command
 from recsim_envs.errors import DataError
 from recsim_envs.notices import show_notices
-from recsim_envs.play import play_command
 
 DAY = 24 * 3600
 COMPLAINTS = (

@@ -1,4 +1,4 @@
-"""The commands ``recsim download``, ``prepare``, ``list`` and ``env-report``.
+"""The commands ``recsim download``, ``prepare``, ``list``, ``env-report`` and ``play``.
 
 Each imports what it works with: PyTorch, pandas and scikit-learn take seconds, and ``--help`` needs
 none of them.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -15,6 +16,9 @@ from recsim_envs.checks import check_whole
 from recsim_envs.data.store import check_name, data_home, import_cache, prepared_names
 from recsim_envs.data.stored import read_card
 from recsim_envs.errors import DataError
+from recsim_envs.users.simulator import Split
+
+EnvId = Literal["recsim/LFM-v0", "recsim/Industry-v0", "recsim/Coat-v0"]
 
 
 def prepare_command(
@@ -170,6 +174,28 @@ def env_report_command(
     report.save(output / f"{stem}.json")
     plot_report(report, output / f"{stem}.png")
     print(f"record and plot in {output}")
+
+
+def play_command(
+    env: tyro.conf.Positional[EnvId],
+    data: str = "replica",
+    split: Split = "test",
+    seed: int = 0,
+) -> None:
+    """Lets you recommend to one user, and compares you with policies on the same user.
+
+    Each step suggests popular items, those with texts most like the history's, and random ones. A
+    search shows the most popular items with all of the words in their text.
+
+    Args:
+        env: which users.
+        data: "replica" or a prepared name.
+        split: whose users and rewards.
+        seed: of the user and of the random suggestions.
+    """
+    from recsim_envs.play import play_a_session
+
+    play_a_session(env, data, split, seed)
 
 
 def list_command() -> None:

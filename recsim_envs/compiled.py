@@ -31,7 +31,8 @@ def can_compile() -> bool:
             stacklevel=2,
         )
         return False
-    return not numba.config.DISABLE_JIT
+    disabled: bool = numba.config.DISABLE_JIT  # type: ignore[attr-defined]  # set at run time
+    return not disabled
 
 
 def compiled(function: Kernel) -> Kernel:

@@ -1,18 +1,17 @@
-"""The command ``recsim play``: a person is the recommender."""
+"""A person is the recommender, in a terminal: what ``recsim play`` does."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-import tyro
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from scipy import sparse
 
 from recsim_envs.arrays import FloatArray, IntArray
+from recsim_envs.cli import EnvId
 from recsim_envs.data.dataset import Dataset
 from recsim_envs.envs import RecommenderEnv, RecommenderVectorEnv
 from recsim_envs.render.session import item_text
@@ -28,7 +27,6 @@ from recsim_envs.report.policies import (
 from recsim_envs.rewards.baselines import popularity_scores, text_scores, tfidf_vectors
 from recsim_envs.users.simulator import Split, which_held
 
-EnvId = Literal["recsim/LFM-v0", "recsim/Industry-v0", "recsim/Coat-v0"]
 EACH = 3
 """Suggestions by each rule."""
 FOUND = 9
@@ -36,16 +34,8 @@ FOUND = 9
 PROMPT = "number, /words to search, Enter for suggestions, q to stop: "
 
 
-def play_command(
-    env: tyro.conf.Positional[EnvId],
-    data: str = "replica",
-    split: Split = "test",
-    seed: int = 0,
-) -> None:
-    """Lets you recommend to one user, and compares you with policies on the same user.
-
-    Each step suggests popular items, those with texts most like the history's, and random ones. A
-    search shows the most popular items with all of the words in their text.
+def play_a_session(env: EnvId, data: str, split: Split, seed: int) -> None:
+    """Lets a person recommend to one user, and compares the person with policies on that user.
 
     Args:
         env: which users.

@@ -13,7 +13,7 @@ import tyro
 
 from ialp_agents.watch.server import WatchServer
 from ialp_agents.watch.stage import Stage, load_policy
-from recsim_envs.play import EnvId
+from recsim_envs.cli import EnvId
 from recsim_envs.report.play import make_users
 from recsim_envs.users.sessions import History
 from recsim_envs.users.simulator import Split

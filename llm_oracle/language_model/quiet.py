@@ -25,12 +25,12 @@ def ignore_missing_kernel() -> None:
 def no_loading_bars() -> Iterator[None]:
     """Within this context transformers draws no progress bars."""
     before = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()
     try:
         yield
     finally:
         if before:
-            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+            transformers_logging.enable_progress_bar()
 
 
 def _is_no_missing_kernel(record: logging.LogRecord) -> bool:
