@@ -7,13 +7,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from functools import cache
-from typing import Any
-
-Kernel = Callable[..., Any]
-FAST_MATH = {"contract", "reassoc", "nsz"}
-"""What lets sums be vectorised. NaN and infinity keep their meaning."""
 
 
 @cache
@@ -33,28 +27,3 @@ def can_compile() -> bool:
         return False
     disabled: bool = numba.config.DISABLE_JIT  # type: ignore[attr-defined]  # set at run time
     return not disabled
-
-
-def compiled(function: Kernel) -> Kernel:
-    """Compiles a function for this CPU at its first call, and keeps what came out on disk.
-
-    The file lies beside the source, in ``$NUMBA_CACHE_DIR`` or in the user's cache folder; where
-    none of them can be written, each process compiles anew, in some seconds.
-    """
-    import numba
-
-    try:
-        kept: Kernel = numba.njit(cache=True, fastmath=FAST_MATH, error_model="numpy", nogil=True)(
-            function
-        )
-    except RuntimeError:  # no folder can be written
-        kept = numba.njit(fastmath=FAST_MATH, error_model="numpy", nogil=True)(function)
-    return kept
-
-
-def call(kernel: Kernel, *arguments: Any) -> Any:
-    """Calls a compiled function, whose first call may also fail to write its file."""
-    try:
-        return kernel(*arguments)
-    except OSError:  # the disk is full; the function is compiled and has not run yet
-        return kernel(*arguments)

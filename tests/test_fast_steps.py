@@ -256,3 +256,20 @@ def test_masks_are_what_was_shown_and_cannot_be_written():
         env.step(np.array([np.flatnonzero(row)[7] for row in allowed]))
     with pytest.raises(ValueError, match="read-only"):
         allowed[0, 0] = False
+
+
+FULL = """
+import numba.core.caching
+def no_space(*_):
+    raise OSError(28, "No space left on device")
+numba.core.caching.Cache.save_overload = no_space
+numba.core.caching.Cache.load_overload = lambda *_: None
+"""
+
+
+def test_a_full_disk_does_not_stop_a_step():
+    code = FULL + PLAYS.replace("env.step(3)[1]", "env.step(3)[1], env.step(200)[1]")
+    command = [sys.executable, "-W", "error", "-c", code]
+    found = subprocess.run(command, capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.split()[-1] == "True"
