@@ -4,10 +4,14 @@ PyTorch rearranges a weight at every product; here it lies as the product reads 
 takes five more operations a layer; here it is merged into a second weight, so that the bare model
 stays at hand. A gated MLP applies its activation to what is no longer in the cache; here the
 product does. No weight has a gradient.
+
+PyTorch's operators for this are private. Where a version has none, or others, or the CPU cannot use
+them, :func:`usable` says so and the plain layers stay.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -42,16 +46,12 @@ class PackedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (..., in_features) to (..., out_features)."""
-        weight = self._plain if self.bare else self._adapted
-        result: Tensor = torch.ops.mkldnn._linear_pointwise(
-            x, weight, self._bias, self.activation, [], ""
-        )
-        return result
+        return _product(x, self._plain if self.bare else self._adapted, self._bias, self.activation)
 
 
 def pack(module: nn.Module) -> list[PackedLinear]:
-    """Replaces the bfloat16 linear layers below ``module``; returns the new ones."""
-    if not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+    """Replaces the bfloat16 linear layers below ``module``, if it can; returns the new ones."""
+    if not usable():
         return []
     packed = []
     for name, layer in list(module.named_children()):
@@ -67,6 +67,26 @@ def pack(module: nn.Module) -> list[PackedLinear]:
     return packed
 
 
+@cache
+def usable() -> bool:
+    """Whether this PyTorch has the operators, with the arguments used here, and the CPU them."""
+    layer = nn.Linear(16, 16).bfloat16()
+    x = torch.ones(1, 16, dtype=torch.bfloat16)
+    try:
+        if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            return False
+        with torch.inference_mode():
+            product = _product(x, _packed(layer), layer.bias, "swish")
+            return torch.allclose(product, nn.functional.silu(layer(x)), atol=0.05)
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+
+
 def _packed(layer: nn.Linear) -> Tensor:
     weight: Tensor = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach())
     return weight
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:
+    result: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, activation, [], "")
+    return result
