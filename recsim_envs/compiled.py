@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from functools import cache
+from typing import Any
 
 
 @cache
@@ -25,4 +26,5 @@ def can_compile() -> bool:
             stacklevel=2,
         )
         return False
-    return not numba.config.DISABLE_JIT
+    config: Any = numba.config  # made from the environment when it is imported
+    return not config.DISABLE_JIT
