@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from functools import cache
+from typing import Any
 
 
 @cache
@@ -25,5 +26,5 @@ def can_compile() -> bool:
             stacklevel=2,
         )
         return False
-    disabled: bool = numba.config.DISABLE_JIT  # type: ignore[attr-defined]  # set at run time
-    return not disabled
+    config: Any = numba.config  # made from the environment when it is imported
+    return not config.DISABLE_JIT
