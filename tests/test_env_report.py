@@ -121,6 +121,7 @@ def test_users_are_those_of_gymnasium(history):
     made = make_users("recsim/Industry-v0", 8, split="test", history=history)
     subject = load_subject("replica/industry")
     users = subject.users(8, history=history)
+    users.simulator.fast = made.simulator.fast  # to the bit: both compiled, or neither
     own, same = (play(env, random_policy(env, 0), seed=1) for env in (made, users))
     assert np.array_equal(own.reward, same.reward)
     assert np.array_equal(own.length, same.length)
