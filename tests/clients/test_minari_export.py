@@ -114,7 +114,7 @@ def test_what_is_not_the_recorded_data_is_refused(monkeypatch):
         export_minari(interactions, "toy/toy-v0")
 
 
-def test_texts_of_real_data_are_said_loudly(monkeypatch, capsys):
+def test_texts_of_real_data_are_said_loudly(monkeypatch, caplog):
     made = Dataset.of
 
     def real(stored):
@@ -126,7 +126,7 @@ def test_texts_of_real_data_are_said_loudly(monkeypatch, capsys):
     interactions, _, dataset = played("recsim/Coat-v0")
     export_minari(interactions, "toy/real-v0")
     said = f"REAL DATA: the item texts of {dataset.name!r} are in this data set"
-    assert said in capsys.readouterr().err
+    assert said in caplog.text
     metadata = minari.load_dataset("toy/real-v0").storage.metadata
     assert said in metadata["description"] and said in metadata["recsim"]["licence"]
 
