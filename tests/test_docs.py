@@ -108,16 +108,19 @@ def given(page):
         names = {"IALP": ialp_agents.IALP, "BatchedVecEnv": BatchedVecEnv}
         return names | {"users": users, "judge": TfidfJudge(users.dataset)}
     if page == "docs/judge.md":
-        shop_itself = load_data("replica/industry")
-        calibrated(TfidfJudge(shop_itself), shop_itself).save(Path("tfidf.json"))
-        return {"shop": shop_itself}
+        dataset, card = replica_and_card()
+        card.save(Path("tfidf.json"))
+        return {"shop": dataset}
     return {}
 
 
-def calibrated(judge, dataset):
-    """A card as `recsim calibrate-judge` writes it, with numbers of nobody."""
+@functools.cache
+def replica_and_card():
+    """A replica, and its TF-IDF judge's card as `recsim calibrate-judge` writes it."""
+    dataset = load_data("replica/industry")
     data = {"name": dataset.name, "hash": dataset.hash, "replica": dataset.replica}
-    return CalibrationCard(judge.describe(), data, Calibration(), {}, {}, {}, "none")
+    judge = TfidfJudge(dataset).describe()
+    return dataset, CalibrationCard(judge, data, Calibration(), {}, {}, {}, "none")
 
 
 @pytest.mark.parametrize("page", pages_with("python"))
@@ -209,8 +212,7 @@ def check(words, monkeypatch):
 @pytest.mark.parametrize("page", pages_with("sh"))
 def test_commands_are_understood(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    toy = load_data("replica/industry")
-    calibrated(TfidfJudge(toy), toy).save(Path("smollm2.json"))  # parsing reads it
+    replica_and_card()[1].save(Path("smollm2.json"))  # parsing reads it
     for text in blocks(page, "sh"):
         for words in commands(text):
             check(words, monkeypatch)

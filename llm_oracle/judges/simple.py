@@ -90,10 +90,10 @@ class TfidfJudge:
         *,
         calibration: Calibration | None = None,
     ) -> None:
-        self.name = "tfidf"
         from scipy.sparse import csr_array
         from sklearn.feature_extraction.text import TfidfVectorizer
 
+        self.name = "tfidf"
         self.n_items = dataset.n_items
         self.counts = item_counts(dataset, counts)
         self.calibration = calibration
