@@ -239,9 +239,8 @@ def cell_of(settings: Settings, variant: Variant, seed: int) -> Cell:
 def read_cell(found: dict[str, Any]) -> Cell:
     """The cell that :func:`dataclasses.asdict` made plain."""
     judging = found["judging"]
-    calibration = None if judging is None else judging.get("calibration")
-    if calibration is not None:
-        card = CalibrationCard.read(calibration, "the cell")
+    if judging is not None and judging["calibration"] is not None:
+        card = CalibrationCard.read(judging["calibration"], "the cell")
         found = found | {"judging": judging | {"calibration": card}}
     groups = {
         "simulation": Simulation,

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cells import Cell, Simulation
+from benchmarks.cells import Cell, Simulation, read_cell
 from recsim_envs.data.dataset import Dataset
 from recsim_envs.files import file_hash, write_whole
 from recsim_envs.provenance import git_revision, last_change, versions
@@ -107,6 +107,16 @@ def write_record(file: Path, cell: Cell, results: Record, wall_s: float) -> Reco
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, (json.dumps(record, separators=(",", ":")) + "\n").encode())
     return record
+
+
+def cell_of_record(record: Record) -> Cell:
+    """The cell that a record is of: :meth:`Cell.what` leaves label and whole calibration out."""
+    found = record["cell"]
+    variant = found["variant"] | {"label": record["label"]}
+    judging = found["judging"]
+    if judging is not None:
+        judging = judging | {"calibration": record.get("calibration")}
+    return read_cell(found | {"variant": variant, "judging": judging})
 
 
 @cache

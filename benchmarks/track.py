@@ -6,8 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.cells import read_cell
-from benchmarks.records import Place, Record
+from benchmarks.records import Place, Record, cell_of_record
 from benchmarks.series import training_curve
 from benchmarks.tables import Table
 from recsim_envs.files import content_hash
@@ -71,9 +70,7 @@ def _track_record(record: Record, place: Place, project: str) -> None:
                     run.log({"steps": steps, f"train/{measure}": mean})
         for name, measures in record.get("references", {}).items():
             run.summary.update(_numbers(f"test/{name}", measures))
-        cell = record["cell"]
-        variant = cell["variant"] | {"label": record["label"]}
-        folder = place.policy(read_cell(cell | {"variant": variant}))
+        folder = place.policy(cell_of_record(record))
         if record["policy"] is not None and folder.is_dir():
             policy = wandb.Artifact(folder.name, "policy", metadata={"hash": record["policy"]})
             policy.add_dir(str(folder))

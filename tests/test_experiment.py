@@ -25,7 +25,7 @@ from benchmarks.cells import (
     read_cell,
 )
 from benchmarks.experiment import run_cell
-from benchmarks.records import Place, is_old, read_record
+from benchmarks.records import Place, cell_of_record, is_old, read_record
 from benchmarks.search import GRID, settings_of, variants_of
 from benchmarks.variants import (
     explorations,
@@ -149,6 +149,7 @@ def test_a_calibration_reaches_the_judge_and_the_record(place) -> None:
     assert (judge.name, judge.calibration) == ("tfidf/calibrated", card.calibration)
     record = run_cell(cell, place)
     assert record["calibration"] == asdict(card) and record["judge"] == "tfidf/calibrated"
+    assert cell_of_record(read_record(place.file(cell))) == cell
     assert place.file(cell) != place.file(cell_of(SMALL, ialp_of(COAT), 0))
     other = replace(settings, judging=replace(settings.judging, judge="popularity"))
     with pytest.raises(DataError, match="of model 'tfidf', not 'popularity'"):
