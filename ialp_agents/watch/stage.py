@@ -79,10 +79,11 @@ class Stage:
         with self._lock:
             act = self.players[player](seed)
             self.env.reset(seed=seed)
-            start = self.env.session()
-            while not (now := self.env.session()).over:
-                self.env.step(act(self.simulator.observe())[0])
-        return described(start.patience, now)
+            start, over = self.env.patience(), False
+            while not over:
+                _, _, left, capped, _ = self.env.step(act(self.simulator.observe())[0])
+                over = left or capped
+            return described(start, self.env.session())
 
 
 def described(start: Patience, session: Session) -> dict[str, Any]:
